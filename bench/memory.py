@@ -1,0 +1,174 @@
+"""How much each process grows while a large result is made and read: JSON and binary, by a fast and a slow reader.
+
+The figures are growths of the resident memory (VmRSS) in MiB. "server": the process, other than the job's own, that
+grew most. "job": the job's own, less the value that it returned.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from servers import Running, children, graticule, options, verdict
+
+BAR_MIB = 16
+SLOW_BYTES_S = 4_000_000
+SLOW_SECONDS = 10
+CHUNK = 1 << 18
+
+
+def resident_mib(pid: int) -> float:
+    """Return a process's resident memory, 0 when it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
+
+
+class Watch:
+    """Sample the resident memory of each process of a tree every 20 ms and keep its first and its greatest value."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.first: dict[int, float] = {}
+        self.greatest: dict[int, float] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(0.02):
+            self._sample()
+
+    def _sample(self) -> None:
+        for pid in children(self.pid):
+            now = resident_mib(pid)
+            self.first.setdefault(pid, now)
+            self.greatest[pid] = max(now, self.greatest.get(pid, 0.0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One result and the way it is read."""
+
+    kind: str
+    megabytes: int
+    mode: str
+    reader: str
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a case cost."""
+
+    server_mib: float
+    job_mib: float
+    read: int
+    seconds: float
+
+
+def request(
+    server: Running, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> http.client.HTTPResponse:
+    """Send one request and return the answer with its body still to be read."""
+    address = urlsplit(server.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=600)
+    if body is None:
+        connection.request(method, path, headers=dict(headers or {}))
+    else:
+        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
+    answer = connection.getresponse()
+    if answer.status >= 400:
+        raise SystemExit(f"{method} {path}: {answer.status} {answer.read(2000)!r}")
+    return answer
+
+
+def read(answer: http.client.HTTPResponse, reader: str) -> int:
+    """Read a body and return its length: all of it at once, or slowly for `SLOW_SECONDS`."""
+    taken, begin = 0, time.perf_counter()
+    while chunk := answer.read(CHUNK):
+        taken += len(chunk)
+        if reader == "slow":
+            if time.perf_counter() - begin > SLOW_SECONDS:
+                break
+            time.sleep(len(chunk) / SLOW_BYTES_S)
+    answer.close()
+    return taken
+
+
+def result(server: Running, case: Case, report: Path) -> http.client.HTTPResponse:
+    """Run the process and return the answer that carries its result."""
+    path = f"/processes/large-{case.kind}/execution"
+    body = {
+        "inputs": {"megabytes": case.megabytes, "report": str(report)},
+        "response": "raw" if case.kind == "binary" else "document",
+    }
+    if case.mode == "sync":
+        return request(server, "POST", path, body)
+    with request(server, "POST", path, body, {"Prefer": "respond-async"}) as created:
+        job = "/jobs/" + json.load(created)["jobID"]
+    while True:
+        with request(server, "GET", job, headers={"Accept": "application/json"}) as answer:
+            status = json.load(answer)
+        if status["status"] == "successful":
+            return request(server, "GET", f"{job}/results")
+        if status["status"] not in {"accepted", "running"}:
+            raise SystemExit(f"{case}: {status}")
+        time.sleep(0.1)
+
+
+def measure(server: Running, case: Case) -> Growth:
+    """Run one case on a server that has done nothing large before."""
+    with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder, Watch(server.pid) as watch:
+        begin, report = time.perf_counter(), Path(folder) / "report"
+        taken = read(result(server, case, report), case.reader)
+        seconds = time.perf_counter() - begin
+        own, before_kib = map(int, report.read_text(encoding="ascii").split())
+    others = [greatest - watch.first[pid] for pid, greatest in watch.greatest.items() if pid != own]
+    value_mib = case.megabytes * 1_000_000 / 2**20
+    return Growth(max(others), watch.greatest[own] - before_kib / 1024 - value_mib, taken, seconds)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = options(__doc__)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[50, 2000])
+    arguments = parser.parse_args()
+    plugin = Path(__file__).with_name("large_results.py")
+    print(f"bar: {BAR_MIB} MiB for each")
+    print("result      MB mode   reader         read  seconds  server MiB  job MiB")
+    for megabytes in arguments.megabytes:
+        for kind in ("json", "binary"):
+            for mode, reader in (("async", "fast"), ("async", "slow"), ("sync", "fast"), ("sync", "slow")):
+                case = Case(kind, megabytes, mode, reader)
+                environment = {"GRATICULE_SERVER__SYNC_LIMIT_S": "600"}
+                with graticule(str(plugin), environment=environment) as server:
+                    request(server, "POST", "/processes/hello-world/execution", {"inputs": {"name": "warm-up"}}).read()
+                    growth = measure(server, case)
+                most = max(growth.server_mib, growth.job_mib)
+                print(
+                    f"{kind:8} {megabytes:5} {mode:6} {reader:6} {growth.read:12} {growth.seconds:8.1f}"
+                    f" {growth.server_mib:11.1f} {growth.job_mib:8.1f}  {verdict(most <= BAR_MIB)}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reading what lies elsewhere: the guarded client, readers and storages."""

@@ -1,0 +1,194 @@
+"""The guarded client's other half: send something to an address that somebody else has named.
+
+The rules are those of ``fetch.py``: a name is resolved here, each of its addresses is checked, the connection goes to a
+checked one, and no proxy of our surroundings is asked. More is forbidden than in fetching, since a request that sends
+something can do more harm: a redirect is an answer like any other, and of the ports below 1024 only those of http and
+https are used. Nothing of one conversation is left for the next, neither cookies nor connections.
+
+Everything happens on the event loop under one time limit, so that a receiver that answers byte by byte costs no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from graticule.data.fetch import (
+    FetchPolicy,
+    IPAddress,
+    Unfetchable,
+    check_host,
+    is_public,
+    literal_address,
+    parse_reference,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+_WEB_PORTS = frozenset({80, 443})
+_PRIVILEGED = 1024
+_ERROR_CHARACTERS = 200
+
+
+class Unsent(Exception):
+    """Something could not be sent, or nobody answered; the text is one sentence for whoever named the address."""
+
+
+def check_receiver(address: str, policy: FetchPolicy) -> None:
+    """
+    Refuse an address to which nothing may be sent, as far as that can be seen without resolving its name.
+
+    Parameters
+    ----------
+    address : str
+        The address.
+    policy : FetchPolicy
+        Whether private addresses are allowed.
+
+    Raises
+    ------
+    Unfetchable
+        If it may not be used; the text says why.
+    """
+    parts = parse_reference(address)
+    check_host(cast("str", parts.hostname), policy)
+    if not policy.allow_private_addresses and parts.port and parts.port < _PRIVILEGED and parts.port not in _WEB_PORTS:
+        raise Unfetchable(f"the href names port {parts.port}; use 80, 443, or one of at least {_PRIVILEGED}")
+
+
+async def post(address: str, body: bytes, headers: Mapping[str, str], policy: FetchPolicy) -> int:
+    """
+    POST something to an address and return the status of the answer; its body is not read.
+
+    Parameters
+    ----------
+    address : str
+        An http(s) address.
+    body : bytes
+        What is sent.
+    headers : mapping of str to str
+        Headers that go with it; ``Content-Type`` among them.
+    policy : FetchPolicy
+        Whether private addresses are allowed, and `timeout_s`, the seconds for everything together.
+
+    Returns
+    -------
+    int
+        The HTTP status; redirects are not followed.
+
+    Raises
+    ------
+    Unsent
+        If there was no answer, or the address may not be reached.
+    """
+    try:
+        async with asyncio.timeout(policy.timeout_s):
+            return await _post(address, body, headers, policy)
+    except TimeoutError as error:
+        raise Unsent(f"no answer within {policy.timeout_s:g} s") from error
+    except Unfetchable as error:
+        raise Unsent(str(error)) from error
+
+
+async def _post(address: str, body: bytes, headers: Mapping[str, str], policy: FetchPolicy) -> int:
+    check_receiver(address, policy)
+    httpx2 = await _loaded(_library)
+    try:
+        url = httpx2.URL(address)
+    except httpx2.InvalidURL as error:
+        raise Unsent(f"the address is not valid ({error})") from error
+    host, secure = url.raw_host.decode("ascii").strip("[]"), url.scheme == "https"
+    context = await _loaded(_trusted) if secure else False
+    port = url.port or (443 if secure else 80)
+    addresses = await _checked_addresses(host, port, policy)
+    patience = httpx2.Timeout(None, connect=policy.timeout_s / len(addresses))  # none takes the time of the next
+    failure = ""
+    for one in addresses:
+        request = httpx2.Request(
+            "POST",
+            url.copy_with(host=str(one), port=port),
+            content=body,
+            headers={"host": url.netloc.decode("ascii"), "user-agent": "graticule", "connection": "close", **headers},
+            extensions={"sni_hostname": host, "timeout": patience.as_dict()},
+        )
+        try:
+            async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False) as transport:
+                response = await transport.handle_async_request(request)
+                await response.aclose()
+                return int(response.status_code)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            failure = _short(error)
+        except httpx2.HTTPError as error:
+            raise Unsent(f"{host} broke off ({_short(error)})") from error
+    raise Unsent(f"{host} cannot be reached ({failure})")
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:_ERROR_CHARACTERS]
+
+
+@cache
+def _library() -> Any:
+    import httpx2
+
+    return httpx2
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return the certificates that are trusted."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+async def _loaded(load: Any) -> Any:
+    """Return what takes tenths of a second to load, without keeping the event loop meanwhile."""
+    return load() if load.cache_info().currsize else await asyncio.to_thread(load)
+
+
+async def _checked_addresses(host: str, port: int, policy: FetchPolicy) -> list[IPAddress]:
+    """Return the addresses of a host, all of them allowed."""
+    literal = literal_address(host)
+    addresses = [literal] if literal is not None else await _resolve(host, port)
+    if not policy.allow_private_addresses and not all(map(is_public, addresses)):
+        raise Unfetchable(f"the href points to {host}, which has a private address; only public ones are told")
+    return addresses
+
+
+async def _resolve(host: str, port: int) -> list[IPAddress]:
+    # The system's resolver knows no time limit, so it gets a thread of its own: one that is left behind ends by itself
+    # and takes no place in the pool that others need.
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[IPAddress]] = loop.create_future()
+
+    def tell(found: list[IPAddress], error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    def ask() -> None:
+        found: list[IPAddress] = []
+        failure: Exception | None = None
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in entries))
+        except (OSError, UnicodeError) as error:
+            failure = Unfetchable(f"the name {host} cannot be resolved")
+            failure.__cause__ = error
+        try:
+            loop.call_soon_threadsafe(tell, found, failure)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    return await answer

@@ -1,0 +1,1 @@
+"""Kinds of storage, one file each."""

@@ -1,0 +1,59 @@
+"""Open the SQLite database of a home folder.
+
+``pysqlite3`` carries a current SQLite; the one beneath Python's own ``sqlite3`` module is older than 3.51.3 on most
+systems, and those can corrupt a write-ahead log that two connections checkpoint at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from graticule.db.schema import REVISION, SQLITE
+from graticule.errors import InvalidSetting
+
+try:
+    import pysqlite3 as sqlite3
+except ImportError:  # no wheel for this platform
+    import sqlite3
+
+Connection = Any
+"""A DB-API connection of pysqlite3 (or of sqlite3, which has the same interface); pysqlite3 has no type stubs."""
+
+Error = sqlite3.Error
+IntegrityError = sqlite3.IntegrityError
+
+_SAFE = (3, 51, 3)
+_log = logging.getLogger("graticule.db")
+
+
+def open_database(path: Path) -> Connection:
+    """Open (and create, if it is new) the database at `path` for its one writer.
+
+    Raises
+    ------
+    InvalidSetting
+        If the database was made by a newer version of Graticule.
+    """
+    if sqlite3.sqlite_version_info < _SAFE:
+        _log.warning("SQLite %s has a known write-ahead-log fault; install pysqlite3", sqlite3.sqlite_version)
+    connection = connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    revision = connection.execute("PRAGMA user_version").fetchone()[0]
+    if revision > REVISION:
+        connection.close()
+        raise InvalidSetting(
+            "home", f"{path} was written by a newer Graticule (schema {revision}, this one knows {REVISION})"
+        )
+    if revision < REVISION:
+        connection.executescript(f"BEGIN IMMEDIATE; {SQLITE} PRAGMA user_version={REVISION}; COMMIT;")
+    return connection
+
+
+def connect(path: Path) -> Connection:
+    """Open one more connection, in autocommit mode; transactions are begun by hand."""
+    connection = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute("PRAGMA busy_timeout=10000")
+    return connection

@@ -1,0 +1,276 @@
+"""Tell subscribers how their jobs go (OGC API - Processes Part 1, requirements class "Callback").
+
+The end of a job is told at least once: its notice lies in the ledger's outbox, put there by the transaction that ended
+the job, and is sent until the receiver has taken it or all attempts are used up. What is under way in between is told
+when it can be, from memory, the latest news only. Whatever a receiver does, its job never changes for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from graticule.data.fetch import FetchPolicy, Unfetchable
+from graticule.data.post import Unsent, check_receiver
+from graticule.errors import Fault, GraticuleError, NotFound
+from graticule.jobs.agent import now
+from graticule.jobs.job import Job, JobKey, NoticeKind
+from graticule.jobs.ledger import Ledger, Notice
+from graticule.ogc.common import JSON
+from graticule.ogc.processes import Subscriber
+
+log = logging.getLogger("graticule.callbacks")
+
+Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
+"""Sends a body with headers to an address and returns the HTTP status; raises Unsent."""
+
+Write = Callable[[Job, NoticeKind], bytes]
+"""Writes what is sent about a job, as JSON."""
+
+_GONE = 410
+"""The status with which a receiver says that it wants no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often and how many at a time. All times in seconds."""
+
+    retries: tuple[float, ...] = (1, 4, 16, 64, 256, 1024, 2400)
+    """Pauses before the second and each later attempt. The first ones cover a receiver that is restarted, all of them
+    together about an hour, in which somebody can mend it; after that the notice counts as undelivered."""
+    jitter: float = 0.25
+    """Share by which a pause may be longer or shorter, so that what failed together is not sent again together."""
+    progress: float = 1.0
+    """Least time between two news of one running job."""
+    at_once: int = 16
+    """Deliveries at a time. They cost little, but each holds a connection."""
+    at_once_per_host: int = 4
+    """Deliveries at a time to one host: a slow receiver keeps no place from others."""
+
+
+_PACE = Pace()
+
+
+def check_subscriber(subscriber: Subscriber, policy: FetchPolicy) -> list[Fault]:
+    """Return a fault for each address of a subscriber that cannot be told, as far as the address alone says."""
+    faults = []
+    for name, address in msgspec.to_builtins(subscriber).items():
+        try:
+            check_receiver(address, policy)
+        except Unfetchable as error:
+            faults.append(Fault(f"/subscriber/{name}", f"nobody can be told there: {error}"))
+    return faults
+
+
+class Callbacks:
+    """Delivers the notices of the outbox, and the progress of running jobs, from the event loop.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Holds the outbox and the jobs.
+    post : callable
+        Sends one request.
+    pace : Pace
+        How often, how many at a time.
+    """
+
+    def __init__(self, ledger: Ledger, post: Post, pace: Pace = _PACE) -> None:
+        self._ledger = ledger
+        self._post = post
+        self._pace = pace
+        self._write: Write | None = None
+        self._sending: dict[int, Notice] = {}
+        self._following: dict[JobKey, _Following] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, write: Write) -> None:
+        """Begin to deliver, with what an earlier server has left.
+
+        Parameters
+        ----------
+        write : callable
+            Writes the documents that are sent: they belong to the interface that took the job.
+        """
+        self._write = write
+        self._send_due()
+
+    async def close(self) -> None:
+        """Stop; what is not delivered stays in the outbox for the next start."""
+        self._write = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- listening to jobs ------------------------------------------------------------------------------------------
+
+    def began(self, job: Job) -> None:
+        address = job.subscribed("inProgress") if job.subscriber else None
+        if address is None or self._write is None:
+            return
+        following = self._following[job.key] = _Following(job, address)
+        self._spawn(self._follow(following))
+
+    def progressed(self, job: Job) -> None:
+        if job.subscriber and (following := self._following.get(job.key)) is not None:
+            following.job = job
+            following.news.set()
+
+    def ended(self, job: Job) -> None:
+        if not job.subscriber:
+            return
+        if (following := self._following.get(job.key)) is not None:
+            following.over.set()
+            following.news.set()
+        self._send_due()
+
+    # --- the outbox -------------------------------------------------------------------------------------------------
+
+    def _send_due(self) -> None:
+        """Send what is due as far as there are places, and come back when the next is."""
+        if self._write is None:
+            return
+        at = now()  # one moment for what is due and what is not yet: nothing falls between them
+        while (free := self._pace.at_once - len(self._sending)) > 0:
+            sending = Counter(notice.host for notice in self._sending.values())
+            busy = [host for host, count in sending.items() if count >= self._pace.at_once_per_host]
+            # Those that are being sent are still due, so there must be room for them besides.
+            found = self._ledger.due(at=at, limit=free + len(self._sending), without_hosts=busy)
+            begun = [self._begin(notice) for notice in found]
+            if not any(begun):
+                break
+        self._set_timer(at)
+
+    def _begin(self, notice: Notice) -> bool:
+        """Begin to deliver a notice, unless that is already under way or its host has enough to do."""
+        if notice.seq in self._sending or len(self._sending) >= self._pace.at_once:
+            return False
+        if sum(other.host == notice.host for other in self._sending.values()) >= self._pace.at_once_per_host:
+            return False
+        self._sending[notice.seq] = notice
+        self._spawn(self._deliver(notice))
+        return True
+
+    def _set_timer(self, at: int) -> None:
+        """Come back when the first notice is due that was not due at a moment."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        moment = self._ledger.next_due(after=at)
+        if moment is not None:
+            self._timer = asyncio.get_running_loop().call_later((moment - now()) / 1e6, self._send_due)
+
+    async def _deliver(self, notice: Notice) -> None:
+        try:
+            if (following := self._following.get(notice.key)) is not None:
+                await following.silent.wait()  # the news of a job arrive in their order
+            if (tried := await self._attempt(notice)) is not None:
+                await self._ledger.note(tried)
+        except GraticuleError as error:
+            # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
+            log.warning("the delivery of a notice of job %s cannot be noted: %s", notice.job, error)
+            await asyncio.sleep(self._pause(notice.attempts))
+        finally:
+            del self._sending[notice.seq]
+        self._send_due()
+
+    async def _attempt(self, notice: Notice) -> Notice | None:
+        """Try to deliver a notice; return it with what became of it, or None if its job has been removed."""
+        try:
+            job = self._ledger.get(notice.key)
+        except NotFound:
+            return None
+        try:
+            status = await self._send(job, notice.kind, notice.address, f"{job.id}.{notice.kind}")
+        except Unsent as error:
+            return self._after(notice, str(error))
+        if 200 <= status < 300:
+            return self._after(notice, "")
+        return self._after(notice, f"it answered {status}", final=status == _GONE)
+
+    def _after(self, notice: Notice, failure: str, *, final: bool = False) -> Notice:
+        """Return a notice after an attempt; without a failure it was delivered."""
+        attempts, at = notice.attempts + 1, now()
+        tried = msgspec.structs.replace(notice, attempts=attempts, updated=at, last_error=failure)
+        if not failure:
+            return msgspec.structs.replace(tried, status="delivered")
+        if not final and attempts <= len(self._pace.retries):
+            log.info("job %s: %s was not told (%s), attempt %d", notice.job, notice.host, failure, attempts)
+            return msgspec.structs.replace(tried, not_before=at + int(self._pause(notice.attempts) * 1e6))
+        log.warning("job %s: %s will not be told (%s, attempt %d)", notice.job, notice.host, failure, attempts)
+        return msgspec.structs.replace(tried, status="undelivered")
+
+    def _pause(self, attempts: int) -> float:
+        """Return the seconds to let pass after an attempt that had so many before it."""
+        retries, jitter = self._pace.retries, self._pace.jitter
+        pause = retries[min(attempts, len(retries) - 1)]
+        return pause * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311 - nobody gains by guessing it
+
+    # --- progress ---------------------------------------------------------------------------------------------------
+
+    async def _follow(self, following: _Following) -> None:
+        """Tell how far a job is whenever that has changed, but not too often, until it ends."""
+        try:
+            while not following.over.is_set():
+                following.news.clear()
+                earliest = time.monotonic() + self._pace.progress
+                await self._tell_progress(following.job, following.address)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(following.over.wait(), earliest - time.monotonic())
+                await following.news.wait()
+        finally:
+            del self._following[following.job.key]
+            following.silent.set()
+
+    async def _tell_progress(self, job: Job, address: str) -> None:
+        try:
+            await self._send(job, "inProgress", address, f"{job.id}.inProgress.{job.revision}")
+        except Unsent as error:  # the next news are better than these sent once more
+            log.debug("job %s: its progress was not told (%s)", job.id, error)
+
+    async def _send(self, job: Job, kind: NoticeKind, address: str, identifier: str) -> int:
+        """Send a document about a job; return the status of the answer, or raise Unsent."""
+        assert self._write is not None
+        headers = {"content-type": JSON, "webhook-id": identifier}
+        if job.base.isascii() and job.base.isprintable():
+            # A results document does not say whose results they are.
+            headers["link"] = f'<{job.base}/jobs/{job.id}>; rel="monitor"'
+        return await self._post(address, self._write(job, kind), headers)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a callback went wrong: %s", error, exc_info=error)
+
+
+@dataclass(slots=True, eq=False)
+class _Following:
+    """A running job whose progress somebody wants to hear of."""
+
+    job: Job
+    """As it is now."""
+    address: str
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is something to tell."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the job has ended, which is told from the outbox."""
+    silent: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nothing is being told any more."""

@@ -1,0 +1,72 @@
+"""Where a claimed job's process runs: what an executor promises. ``executors/`` holds one file per kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from graticule.jobs.job import Failure, Job, Manifest
+from graticule.jobs.messages import Described, ProcessRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """All that an executor needs to run a job."""
+
+    job: Job
+    ref: ProcessRef
+    fresh: bool = False
+    """True: in a job process that has run nothing before and will run nothing after."""
+    policy: bytes = b""
+    """How references are fetched, as JSON; goes to the job process as it is."""
+    memory_limit_mib: int = 0
+    """Proportional memory of the whole process tree; 0: no limit."""
+    disk_limit_mib: int = 0
+    """Files below the job's folder; 0: no limit."""
+    time_limit_s: float = 0
+    """0: no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a job process ended a job."""
+
+    manifest: Manifest = field(default_factory=dict)
+    failure: Failure | None = None
+    """None: it was successful."""
+    folder: Path | None = None
+    """Where files are left that must be stored or removed; None: there are none."""
+    log_bytes: int = 0
+    """Size of ``process.log`` in the folder; 0: nothing was printed."""
+
+
+class Listener(Protocol):
+    """Whom an executor tells about a job. Calls come on the event loop; `ended` comes once and last."""
+
+    def progressed(self, job: Job, percent: int, message: str) -> None:
+        """Hear how far a process is."""
+
+    def ended(self, job: Job, ending: Ending) -> None:
+        """Hear that a job's process is done with it, or is no more."""
+
+
+class Executor(Protocol):
+    """Runs job processes somewhere. It decides nothing about jobs: it starts, tells and stops."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs can be started now."""
+
+    def start(self, assignment: Assignment, listener: Listener) -> None:
+        """Begin a job; there must be a free place."""
+
+    def stop(self, job_id: str, why: Failure) -> None:
+        """End a job's process and all below it; `ended` is told with `why` unless the job was done already."""
+
+    async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
+        """Load processes away from here and return what they are."""
+
+    async def close(self) -> None:
+        """Stop everything and wait until nothing is left."""

@@ -1,0 +1,1 @@
+"""Kinds of executor, one file each."""

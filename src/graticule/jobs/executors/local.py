@@ -1,0 +1,599 @@
+"""Run job processes on this machine, forked from a fork server."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from graticule.jobs.executor import Assignment, Ending, Listener
+from graticule.jobs.job import Cause, Failure, Job
+from graticule.jobs.messages import (
+    Broke,
+    Describe,
+    Described,
+    Done,
+    Frames,
+    ProcessRef,
+    Progress,
+    Start,
+    decode_from_child,
+    encode_frame,
+)  # fmt: skip
+
+log = logging.getLogger("graticule.jobs")
+
+_NEEDED = ("graticule.processes.decorator", "graticule.processes.resolve", "graticule.processes.values")
+"""What every job process imports; the fork server has it before it forks the first."""
+_WANTED = ("numpy", "rasterio")
+"""What most do; the fork server imports it once the server has answered."""
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+_SETTLED = {
+    # One thread each: numpy would start one per core at import, and a process with threads cannot be forked safely.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_MAX_THREADS": "1",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_CACHEMAX": "64MB",  # the default is 5 % of the machine for each job process
+    "PYTHONUNBUFFERED": "1",
+}
+_GRACE = 1.0
+"""Seconds between asking a job process to stop and killing it."""
+_LOOK = 0.25
+"""Seconds between two looks at the limits of running jobs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalLimits:
+    """How job processes are kept and recycled."""
+
+    workers: int = 2
+    """Job processes at once."""
+    recycle_jobs: int = 1000
+    """A job process is thrown away after this many jobs."""
+    recycle_mib: int = 512
+    """A job process that has grown by more than this is thrown away."""
+    idle_s: float = 300.0
+    """A job process that has waited this long is thrown away."""
+
+
+class _Key(NamedTuple):
+    """Whose jobs a job process may run: one process's, in one workspace."""
+
+    ref: ProcessRef
+    version: str
+    workspace: str
+
+
+class LocalExecutor:
+    """Job processes of one agent.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder below which job processes and jobs have theirs.
+    limits : LocalLimits
+        How many, and how long they are kept.
+    """
+
+    def __init__(self, scratch: Path, limits: LocalLimits) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scratch = scratch
+        self._jobs = str(scratch / "jobs")
+        self._limits = limits
+        self._idle: dict[_Key, list[_Child]] = {}
+        self._busy: dict[str, _Child] = {}
+        self._children: dict[int, _Child] = {}
+        self._by_pid: dict[int, _Child] = {}
+        self._number = 0
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._watch: asyncio.TimerHandle | None = None
+        for name in ("jobs", "children"):
+            (scratch / name).mkdir(parents=True, exist_ok=True)
+        self._control, self._forkserver = _start_forkserver()
+        self._loop.add_reader(self._control, self._hear_forkserver)
+
+    # --- what an executor does --------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        return self._limits.workers - len(self._busy)
+
+    def preload(self) -> None:
+        """Have the fork server import what most job processes want; to be called once the server has answered."""
+        if self._closed:
+            return
+        self._control.send(json.dumps({"preload": _WANTED}).encode())
+
+    def start(self, assignment: Assignment, listener: Listener) -> None:
+        job = assignment.job
+        key = _Key(assignment.ref, job.version, job.workspace)
+        child = None if assignment.fresh else self._warm(key)
+        if child is None:
+            self._make_room()
+            child = self._spawn(key)
+        self._busy[job.id] = child
+        child.begin(assignment, listener, f"{self._jobs}/{job.id}")
+        if self._watch is None:
+            self._watch = self._loop.call_later(_LOOK, self._look)
+
+    def stop(self, job_id: str, why: Failure) -> None:
+        child = self._busy.get(job_id)
+        if child is None or child.why is not None:
+            return
+        child.why = why
+        task = self._loop.create_task(self._kill(child))
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    def log_of(self, job_id: str) -> Path | None:
+        """Return the file that a running job prints to."""
+        child = self._busy.get(job_id)
+        return None if child is None else child.log
+
+    async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
+        return list(await asyncio.gather(*[self._describe(ref) for ref in refs]))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        for child in list(self._children.values()):
+            if child.why is None and child.job is not None:
+                child.why = Failure(cause="lost worker", detail="the server was stopped while the job ran")
+        await asyncio.gather(*[self._kill(child) for child in list(self._children.values())])
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        try:
+            await asyncio.to_thread(self._forkserver.wait, 3)
+        except subprocess.TimeoutExpired:
+            self._forkserver.kill()
+
+    # --- children ---------------------------------------------------------------------------------------------------
+
+    def _warm(self, key: _Key) -> _Child | None:
+        waiting = self._idle.get(key)
+        return waiting.pop() if waiting else None
+
+    def _make_room(self) -> None:
+        """Let go of a waiting job process of another kind, if all places are taken."""
+        if len(self._children) < self._limits.workers:
+            return
+        for waiting in self._idle.values():
+            if waiting:
+                self._dismiss_idle(waiting.pop(0))
+                return
+
+    def _dismiss_idle(self, child: _Child) -> None:
+        child.close()  # it ends when its socket closes
+
+    def _spawn(self, key: _Key) -> _Child:
+        self._number += 1
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        log = self._scratch / "children" / f"{self._number}.log"
+        process = _start_foreign(key.ref.python, theirs, log) if key.ref.python else None
+        child = _Child(self, self._number, key, ours, log)
+        self._children[child.number] = child
+        if process is not None:
+            child.process = process
+            self._know_pid(child, process.pid)
+        else:
+            packet = json.dumps({"fork": child.number, "log": str(log)}).encode()
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+            self._control.sendmsg([packet], rights)
+        theirs.close()
+        return child
+
+    def _hear_forkserver(self) -> None:
+        try:
+            data = self._control.recv(1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._control)
+            if not self._closed:
+                log.error("the fork server is gone; starting another one")
+                self._control.close()
+                self._control, self._forkserver = _start_forkserver()
+                self._loop.add_reader(self._control, self._hear_forkserver)
+            return
+        message = json.loads(data)
+        if "forked" in message:
+            child = self._children.get(message["forked"])
+            if child is not None:
+                self._know_pid(child, message["pid"])
+        else:
+            gone = self._by_pid.pop(message["ended"], None)
+            if gone is not None:
+                gone.status = message["status"]
+                gone.exited.set()
+
+    def _know_pid(self, child: _Child, pid: int) -> None:
+        child.pid = pid
+        child.created = _created(pid)
+        self._by_pid[pid] = child
+        child.forked.set()
+
+    def released(self, child: _Child, *, keep: bool) -> None:
+        """Keep a child that has ended its job for the next one of its kind, or let it go."""
+        assert child.job is not None
+        self._busy.pop(child.job.id, None)
+        if keep and not self._closed and child.why is None:
+            child.idle_since = time.monotonic()
+            self._idle.setdefault(child.key, []).append(child)
+        else:
+            child.close()
+
+    def lost(self, child: _Child) -> None:
+        """Clean up after a child whose socket has closed: it ended by itself, or crashed."""
+        self._children.pop(child.number, None)
+        waiting = self._idle.get(child.key, [])
+        if child in waiting:
+            waiting.remove(child)
+        if child.job is not None:
+            self._busy.pop(child.job.id, None)
+        self._loop.create_task(self._bury(child))
+
+    async def _bury(self, child: _Child) -> None:
+        """Wait for the exit status, then tell how the job it had has ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                if child.process is not None:
+                    child.status = _wait_status(await asyncio.to_thread(child.process.wait))
+                else:
+                    await child.exited.wait()
+        if child.job is not None:
+            child.tell_end(failure=child.why or _crashed(child.status))
+        with contextlib.suppress(OSError):
+            child.log.unlink()
+        await asyncio.to_thread(shutil.rmtree, child.log.with_suffix(""), ignore_errors=True)
+
+    # --- stopping and limits ------------------------------------------------------------------------------------------
+
+    async def _kill(self, child: _Child) -> None:
+        """Ask a job process to stop, wait a little, then kill it and everything below it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await child.forked.wait()
+                child.signal(signal.SIGTERM)
+                if child.job is None:
+                    child.close()
+                await child.done.wait()
+        if not child.exited.is_set():
+            await asyncio.to_thread(_kill_tree, child.pid, child.created)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await (asyncio.to_thread(child.process.wait) if child.process is not None else child.exited.wait())
+        child.close()
+
+    def _look(self) -> None:
+        """Compare what running jobs use with what they may, and let go of job processes that idle too long."""
+        self._watch = None
+        now = time.monotonic()
+        for job_id, child in list(self._busy.items()):
+            assignment = child.assignment
+            if assignment is None or child.why is not None:
+                continue
+            if assignment.time_limit_s and now - child.began > assignment.time_limit_s:
+                detail = f"the job ran longer than its time limit of {assignment.time_limit_s:g} s; give it less to do, or ask for a higher jobs.time_limit_s"  # noqa: E501
+                self.stop(job_id, Failure(cause="time limit", detail=detail))
+            elif child.pid and (assignment.memory_limit_mib or assignment.disk_limit_mib):
+                self._loop.run_in_executor(None, self._weigh, job_id, child, assignment)
+        for waiting in self._idle.values():
+            for child in [child for child in waiting if now - child.idle_since > self._limits.idle_s]:
+                waiting.remove(child)
+                self._dismiss_idle(child)
+        if (self._busy or any(self._idle.values())) and not self._closed:
+            self._watch = self._loop.call_later(_LOOK, self._look)
+
+    def _weigh(self, job_id: str, child: _Child, assignment: Assignment) -> None:
+        """Measure the memory of a job's process tree and the size of its folder; runs in a thread."""
+        limit = assignment.disk_limit_mib
+        if limit and (used := _folder_mib(self._scratch / "jobs" / job_id)) > limit:
+            detail = f"the job's files take {used} MiB, their limit is {limit} MiB; write less, or ask for a higher jobs.disk_limit_mib"  # noqa: E501
+            self._loop.call_soon_threadsafe(self.stop, job_id, Failure(cause="disk limit", detail=detail))
+        limit = assignment.memory_limit_mib
+        if limit and (used := _tree_mib(child.pid)) > limit:
+            detail = f"the job used {used} MiB of memory, its limit is {limit} MiB; give it less data at once, or ask for a higher jobs.memory_limit_mib"  # noqa: E501
+            self._loop.call_soon_threadsafe(self.stop, job_id, Failure(cause="out of memory", detail=detail))
+
+    async def _describe(self, ref: ProcessRef) -> Described:
+        try:
+            child = self._spawn(_Key(ref, "", ""))
+        except OSError as error:
+            return Described(ref=ref, error=f"{ref.python} cannot be run: {error.strerror or error}")
+        answer = await child.describe(ref)
+        child.close()
+        return answer
+
+    @property
+    def limits(self) -> LocalLimits:
+        return self._limits
+
+
+class _Child:
+    """The agent's end of one job process."""
+
+    def __init__(self, executor: LocalExecutor, number: int, key: _Key, connection: socket.socket, log: Path) -> None:
+        self._executor = executor
+        self._loop = asyncio.get_running_loop()
+        self._connection = connection
+        self._frames = Frames()
+        self._unsent = bytearray()
+        self._listener: Listener | None = None
+        self._folder = ""
+        self._described: asyncio.Future[Described] | None = None
+        self._jobs = 0
+        self._open = True
+        self.number = number
+        self.key = key
+        self.log = log
+        self.pid = 0
+        self.created = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.assignment: Assignment | None = None
+        self.why: Failure | None = None
+        """Set once the job is to be stopped: what it will have ended with."""
+        self.status: int | None = None
+        self.began = 0.0
+        self.idle_since = 0.0
+        self.forked = asyncio.Event()
+        self.exited = asyncio.Event()
+        self.done = asyncio.Event()
+        self._loop.add_reader(connection, self._receive)
+
+    @property
+    def job(self) -> Job | None:
+        return self.assignment.job if self.assignment is not None else None
+
+    def begin(self, assignment: Assignment, listener: Listener, folder: str) -> None:
+        self.assignment, self._listener, self._folder = assignment, listener, folder
+        self.began = time.monotonic()
+        self.done.clear()
+        self._jobs += 1
+        job = assignment.job
+        self._send(encode_frame(Start(
+            job=job.id, ref=assignment.ref, request=job.request, folder=folder, policy=assignment.policy,
+        )))  # fmt: skip
+
+    async def describe(self, ref: ProcessRef) -> Described:
+        self._described = self._loop.create_future()
+        self._send(encode_frame(Describe(refs=[ref])))
+        return await self._described
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.pid and not self.exited.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._connection)
+            self._loop.remove_writer(self._connection)
+            self._connection.close()
+            self._executor.lost(self)
+
+    def tell_end(self, *, failure: Failure) -> None:
+        """Tell the listener of an end that the child itself did not tell."""
+        if self.assignment is None or self._listener is None:
+            return
+        job, folder = self.assignment.job, Path(self._folder)
+        self.assignment = None
+        log_bytes = _save_log(self.log, folder)
+        left = folder if folder.exists() else None
+        self._listener.ended(job, Ending(failure=failure, folder=left, log_bytes=log_bytes))
+
+    def _send(self, data: bytes) -> None:
+        if self._unsent:
+            self._unsent += data
+            return
+        try:
+            sent = self._connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # it is gone; the reader says so
+        if sent < len(data):
+            self._unsent += data[sent:]
+            self._loop.add_writer(self._connection, self._send_rest)
+
+    def _send_rest(self) -> None:
+        try:
+            sent = self._connection.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._connection)
+
+    def _receive(self) -> None:
+        try:
+            data = self._connection.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if self._described is not None and not self._described.done():
+                error = "its import ended the process that loaded it"
+                self._described.set_result(Described(ref=self.key.ref, error=error))
+            self.done.set()
+            self.close()
+            return
+        for frame in self._frames.feed(data):
+            self._take(decode_from_child(frame))
+
+    def _take(self, message: Described | Progress | Done | Broke) -> None:
+        if isinstance(message, Described):
+            if self._described is not None and not self._described.done():
+                self._described.set_result(message)
+            return
+        if self.assignment is None or self._listener is None:
+            return
+        job, folder = self.assignment.job, self._folder
+        if isinstance(message, Progress):
+            self._listener.progressed(job, message.percent, message.message)
+            return
+        if isinstance(message, Done):
+            limits = self._executor.limits
+            small = message.grown_mib <= limits.recycle_mib and self._jobs < limits.recycle_jobs
+            keep = small and not self.assignment.fresh and not message.littered
+            left = Path(folder) if message.folder else None
+            ending = Ending(manifest=message.outputs, folder=left, log_bytes=message.log_bytes)
+        else:
+            keep = False
+            ending = Ending(failure=self.why or message.failure, folder=Path(folder), log_bytes=message.log_bytes)
+        self._executor.released(self, keep=keep)
+        self.assignment = None
+        self.done.set()
+        self._listener.ended(job, ending)
+
+
+def _start_forkserver() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    call = f"from graticule.runtime.forkserver import main; main({theirs.fileno()}, {_NEEDED!r})"
+    code = f"import sys; sys.path[:] = {sys.path!r}; {call}"
+    environment = _SETTLED | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        pass_fds=(theirs.fileno(),),
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
+    theirs.close()
+    ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return ours, process
+
+
+def _start_foreign(python: str, theirs: socket.socket, log: Path) -> subprocess.Popen[bytes]:
+    """Start a job process with the Python that its process names."""
+    environment = _SETTLED | {
+        name: os.environ[name] for name in _PASSED_ON if name in os.environ and name != "VIRTUAL_ENV"
+    }
+    code = "from graticule.runtime.child import start_alone; start_alone()"
+    return subprocess.Popen(
+        [python, "-c", code, str(theirs.fileno()), str(log)],
+        pass_fds=(theirs.fileno(),),
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+def _created(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def _kill_tree(pid: int, created: float) -> None:
+    """Kill a job process and everything below it; it is a subreaper, so nothing that detached itself is missed."""
+    try:
+        root = psutil.Process(pid)
+        if created and root.create_time() != created:
+            return  # the number belongs to somebody else by now
+        root.suspend()  # it cannot start anything new meanwhile
+        for _ in range(50):
+            below = [process for process in root.children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
+            if not below:
+                break
+            for process in below:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            time.sleep(0.005)
+        root.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _tree_mib(pid: int) -> int:
+    """Return the proportional memory of a process and all below it."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    return sum(_pss_kib(process.pid) for process in tree) // 1024
+
+
+def _folder_mib(folder: Path) -> int:
+    """Return the size of all files below a folder; those that come and go meanwhile count as nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += (Path(place) / name).lstat().st_size
+    return total >> 20
+
+
+def _pss_kib(pid: int) -> int:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    except OSError:
+        return 0
+    return 0
+
+
+def _save_log(log: Path, folder: Path) -> int:
+    """Keep what a job process had printed before it was no more."""
+    try:
+        size = log.stat().st_size
+        if not size:
+            return 0
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.move(log, folder / "process.log")
+    except OSError:
+        return 0
+    return size
+
+
+def _wait_status(code: int) -> int:
+    """Return subprocess's exit code as waitpid would have said it."""
+    return -code if code < 0 else code << 8
+
+
+def _crashed(status: int | None) -> Failure:
+    """Say why a job process is gone without a word."""
+    cause: Cause = "process error"
+    if status is None:
+        detail = "the job's process is gone and left no exit status"
+    elif os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        if name == "SIGKILL":
+            detail = "the job's process was killed from outside (SIGKILL), perhaps since memory was short; run it again"
+            cause = "lost worker"
+        elif name == "SIGSEGV":
+            detail = (
+                "the process crashed in native code (SIGSEGV, segmentation fault); its log has the last lines before"
+            )
+        else:
+            detail = f"the job's process ended by {name}; its log has the last lines before"
+    else:
+        code = os.WEXITSTATUS(status)
+        detail = f"the job's process ended itself with exit code {code} instead of returning its outputs"
+    return Failure(cause=cause, detail=detail)

@@ -1,0 +1,73 @@
+"""Who must know: hands the news of a job to all that wait for it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from graticule.jobs.job import Job, JobKey
+
+
+class JobListener(Protocol):
+    """Who hears of every job that runs here. Calls come on the event loop."""
+
+    def began(self, job: Job) -> None:
+        """Hear that a job runs."""
+
+    def progressed(self, job: Job) -> None:
+        """Hear how far a running job is; possibly once more after its end."""
+
+    def ended(self, job: Job) -> None:
+        """Hear that a job has ended, durably unless the ledger could not be written."""
+
+
+class Feed:
+    """News of jobs, fanned out in memory. Nobody polls."""
+
+    def __init__(self) -> None:
+        self._ends: dict[JobKey, list[asyncio.Future[Job]]] = {}
+        self._listeners: list[JobListener] = []
+
+    def listen(self, listener: JobListener) -> None:
+        """Tell this one of every job from now on."""
+        self._listeners.append(listener)
+
+    def end_of(self, key: JobKey) -> asyncio.Future[Job]:
+        """Return a future that gets the job when it has ended and its end is durable."""
+        future: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(key, []).append(future)
+        return future
+
+    def forget(self, key: JobKey, future: asyncio.Future[Job]) -> None:
+        """Stop waiting."""
+        waiting = self._ends.get(key)
+        if waiting is not None and future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._ends[key]
+
+    def began(self, job: Job) -> None:
+        """Tell that a job runs."""
+        for listener in self._listeners:
+            listener.began(job)
+
+    def progressed(self, job: Job) -> None:
+        """Tell how far a running job is."""
+        for listener in self._listeners:
+            listener.progressed(job)
+
+    def ended(self, job: Job) -> None:
+        """Tell all that wait for this job's end."""
+        for listener in self._listeners:
+            listener.ended(job)
+        for future in self._ends.pop(job.key, ()):
+            if not future.done():
+                future.set_result(job)
+
+    def broke(self, job: Job, error: Exception) -> None:
+        """Tell all that wait for this job that its end could not be kept."""
+        for listener in self._listeners:
+            listener.ended(job)
+        for future in self._ends.pop(job.key, ()):
+            if not future.done():
+                future.set_exception(error)

@@ -1,0 +1,198 @@
+"""A job as a value, and the one table of what may become of it. No clock and no I/O here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from graticule.errors import IllegalTransition
+from graticule.ogc.jobs import ENDED, JobStatus
+from graticule.ogc.processes import Subscriber
+
+NEXT: dict[JobStatus, frozenset[JobStatus]] = {
+    "created": frozenset({"accepted", "dismissed"}),
+    "accepted": frozenset({"running", "failed", "dismissed"}),
+    "running": frozenset({"successful", "failed", "dismissed", "accepted"}),
+    "successful": frozenset(),
+    "failed": frozenset(),
+    "dismissed": frozenset(),
+}
+"""Job statuses and what each may become. ``running -> accepted``: its worker was lost and it goes back to the queue."""
+
+Cause = Literal[
+    "bad input", "process error", "out of memory", "time limit", "disk limit", "lost worker", "stage-in", "stage-out",
+    "dismissed", "plug-in",
+]  # fmt: skip
+"""Why a job ended without success; each has a sentence and a remedy in its problem."""
+
+
+NoticeKind = Literal["success", "inProgress", "failed"]
+"""What a subscriber is told of: the members of the standard's ``subscriber``, without their ``Uri``."""
+
+
+class JobKey(NamedTuple):
+    """What names a job: its identifier is only good inside its workspace."""
+
+    workspace: str
+    id: str
+
+
+class StoredValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One value of an output as it is kept: inline when small, else a file in storage, or a link elsewhere."""
+
+    media_type: str = "application/json"
+    content: bytes | None = None
+    """The encoded value itself, when it is small."""
+    file: str | None = None
+    """Name of the file below the job's place in storage."""
+    href: str | None = None
+    """An address elsewhere."""
+    size: int = 0
+    """Bytes of `content` or `file`."""
+    sha256: str = ""
+    title: str | None = None
+
+
+class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """An output as it is kept."""
+
+    values: list[StoredValue]
+    many: bool = False
+    """True where the description allows more than one value, so that an array is the answer even for one."""
+
+
+Manifest = dict[str, StoredOutput]
+"""The outputs of a job by identifier."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One fault of an input, as it crosses from the job process (the wire form of ``errors.Fault``)."""
+
+    pointer: str
+    message: str
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a job ended without success, for the person who sent it."""
+
+    cause: Cause
+    detail: str
+    """What happened and what to change."""
+    faults: list[Fault] = []
+    """With cause ``bad input``: every fault and its place in the request."""
+    kind: str = ""
+    """Name of the exception's class, when the process raised one."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job. Moments are microseconds since 1970 in UTC; zero means not yet."""
+
+    id: str
+    workspace: str = "default"
+    actor: str = "anonymous"
+    type: str = "process"
+    """``process``: an execution. ``task``: the platform's own work. ``sync``: an execution that is answered at once and
+    to whose request no link to a job may be added; the latter two are listed only when asked for."""
+    process: str
+    version: str = ""
+    status: JobStatus = "accepted"
+    sync: bool = False
+    """True: a client waits for it; when its server dies nobody wants the result, so it is not run again."""
+    priority: int = 0
+    """Larger goes first."""
+    created: int = 0
+    started: int = 0
+    finished: int = 0
+    updated: int = 0
+    not_before: int = 0
+    """Not to be claimed before this moment (back-off between attempts)."""
+    attempts: int = 0
+    """How often it was begun."""
+    agent: str = ""
+    """Who runs it."""
+    token: int = 0
+    """Grows with each claim; a result with an older one is dropped (fencing)."""
+    lease_end: int = 0
+    progress: int = 0
+    message: str = ""
+    request: bytes = b""
+    """The execute request, as received."""
+    subscriber: bytes = b""
+    """Whom to tell about the job; empty: nobody, which costs nothing."""
+    base: str = ""
+    """Address of the service as the submitter saw it; hrefs below it are our own files."""
+    manifest: bytes = b""
+    failure: bytes = b""
+    log_bytes: int = 0
+    revision: int = 0
+    """Grows with each change."""
+    idempotency_key: str = ""
+    label: str = ""
+
+    @property
+    def key(self) -> JobKey:
+        return JobKey(self.workspace, self.id)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    def moved_to(self, status: JobStatus, *, at: int, **changes: Any) -> Job:
+        """Return this job in its next status.
+
+        Parameters
+        ----------
+        status : JobStatus
+            The status to go to.
+        at : int
+            The moment, microseconds since 1970; the clock is the caller's.
+        **changes
+            Other fields that change with it (`message`, `manifest`, `failure` …).
+
+        Raises
+        ------
+        IllegalTransition
+            If the table ``NEXT`` does not allow it.
+        """
+        if status not in NEXT[self.status]:
+            raise IllegalTransition(self.status, status)
+        changes.update(status=status, updated=at, revision=self.revision + 1)
+        if status == "running":
+            changes.update(started=at, attempts=self.attempts + 1, token=self.token + 1)
+        elif status in ENDED:
+            changes.update(finished=at)
+            if status == "successful":
+                changes.setdefault("progress", 100)
+        return msgspec.structs.replace(self, **changes)
+
+    def subscribed(self, kind: NoticeKind) -> str | None:
+        """Return the address that is to be told of this, if there is one."""
+        if not self.subscriber:
+            return None
+        subscriber = _SUBSCRIBER.decode(self.subscriber)
+        if kind == "success":
+            return subscriber.success_uri or subscriber.success_url
+        return subscriber.failed_uri if kind == "failed" else subscriber.in_progress_uri
+
+    def end_notice(self) -> tuple[NoticeKind, str] | None:
+        """Return what must be told of the end of an ended job, and to which address; None: nobody wants to know.
+
+        A dismissed job produces no results, so whoever asked for news of a failure hears of it.
+        """
+        kind: NoticeKind = "success" if self.status == "successful" else "failed"
+        address = self.subscribed(kind)
+        return None if address is None else (kind, address)
+
+    def outputs(self) -> Manifest:
+        """Return the outputs that were kept; none before the job is successful."""
+        return _MANIFEST.decode(self.manifest) if self.manifest else {}
+
+    def failed_because(self) -> Failure | None:
+        """Return why the job ended without success, if it did."""
+        return _FAILURE.decode(self.failure) if self.failure else None
+
+
+_MANIFEST = msgspec.msgpack.Decoder(Manifest)
+_FAILURE = msgspec.msgpack.Decoder(Failure)
+_SUBSCRIBER = msgspec.msgpack.Decoder(Subscriber)

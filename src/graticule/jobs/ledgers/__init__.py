@@ -1,0 +1,1 @@
+"""Kinds of ledger, one file each."""

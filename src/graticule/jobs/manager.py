@@ -1,0 +1,283 @@
+"""What routes talk to: the jobs of one actor in one workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from graticule.errors import (
+    Fault,
+    InvalidInputs,
+    JobFailed,
+    NoSuchJob,
+    ResultNotAvailable,
+    ResultNotReady,
+    SyncTimeout,
+)  # fmt: skip
+from graticule.jobs.agent import Agent, now
+from graticule.jobs.callbacks import check_subscriber
+from graticule.jobs.feed import Feed
+from graticule.jobs.job import Failure, Job, JobKey, Manifest
+from graticule.jobs.ledger import JobQuery, Ledger, Page
+from graticule.jobs.results import ResultStore
+from graticule.ogc.processes import Execute
+from graticule.processes.catalog import Catalog, Offer
+from graticule.processes.inputs import ReferencePolicy
+
+_DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRequest:
+    """An execute request as it came."""
+
+    execute: Execute
+    body: bytes
+    """The same, as received; it is kept with the job."""
+    base: str
+    """Address of the service as the client sees it."""
+    sync: bool = False
+    listed: bool = True
+    """False: its answer cannot link the job, so the list of jobs does not show it either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A job that was just sent."""
+
+    job: Job
+    offer: Offer
+    kept: Awaitable[None]
+    """Done when the job is durable."""
+    end: asyncio.Future[Job] | None
+    """Gets the job when it has ended; only for one that somebody waits for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The parts of the job engine, shared by all workspaces."""
+
+    ledger: Ledger
+    agent: Agent
+    feed: Feed
+    results: ResultStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobManager:
+    """The jobs of one actor in one workspace."""
+
+    workspace: str
+    actor: str
+    private: bool
+    """True where actors are known by tokens: each then sees only its own jobs."""
+    catalog: Catalog
+    engine: Engine
+    policy: ReferencePolicy
+    find_file: Callable[[str], Path | None]
+    """Gives the path of an uploaded or sample file by its address below ``/files/``."""
+
+    def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
+        """Check a request and take it on.
+
+        Raises
+        ------
+        NoSuchProcess
+            If there is no such process here.
+        InvalidInputs
+            If anything in the request does not fit, as far as that can be seen without fetching or opening data;
+            no job exists then.
+        """
+        offer = self.catalog.get(process_id)
+        execute, policy = request.execute, self.policy
+        faults: list[Fault] = []
+        if b'"href"' in request.body:
+            local, faults = own_files(execute, request.base, self.find_file)
+            policy = msgspec.structs.replace(policy, local_files=local)
+        unknown = {fault.pointer for fault in faults}
+        checked = offer.checker.check(execute.inputs, execute.outputs, policy)
+        faults += [fault for fault in checked if fault.pointer not in unknown]
+        if execute.subscriber is not None:
+            faults += check_subscriber(execute.subscriber, policy)
+        if faults:
+            raise InvalidInputs(faults)
+        at = now()
+        job = Job(
+            id=str(uuid.uuid4()),
+            workspace=self.workspace,
+            actor=self.actor,
+            type="process" if request.listed else "sync",
+            process=process_id,
+            version=offer.description.version,
+            sync=request.sync,
+            created=at,
+            updated=at,
+            request=request.body,
+            subscriber=b"" if execute.subscriber is None else msgspec.msgpack.encode(execute.subscriber),
+            base=request.base,
+        )
+        end = self.engine.feed.end_of(job.key) if request.sync else None
+        job, kept = self.engine.agent.admit(job)
+        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    async def wait(self, submission: Submission, *, seconds: float) -> Job:
+        """Wait until a job ends, at most so many `seconds`; return it as it is then.
+
+        Raises
+        ------
+        InvalidInputs
+            If its inputs turned out to be wrong when they were opened; the job is gone then.
+        """
+        assert submission.end is not None
+        end = submission.end
+        if not end.done():
+            # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
+            timer = asyncio.get_running_loop().call_later(seconds, end.cancel)
+            try:
+                job = await end
+            except asyncio.CancelledError:
+                if not end.cancelled() or ((task := asyncio.current_task()) is not None and task.cancelling()):
+                    raise
+                await submission.kept  # before that, nobody else can read it
+                return self.get(submission.job.id)
+            finally:
+                timer.cancel()
+        else:
+            job = end.result()
+        failure = job.failed_because()
+        if failure is not None and failure.cause == "bad input":
+            raise InvalidInputs([Fault(fault.pointer, fault.message) for fault in failure.faults])
+        return job
+
+    async def let_go(self, submission: Submission, *, seconds: float) -> Job:
+        """Stop waiting for a job: it goes on by itself, or is dismissed where the process knows only sync.
+
+        Raises
+        ------
+        SyncTimeout
+            If it was dismissed.
+        """
+        job = submission.job
+        if not submission.offer.description.allows_async:
+            await self.dismiss(job.id)
+            raise SyncTimeout(job.process, seconds)
+        self.engine.agent.detach(job.id)
+        return await self.engine.ledger.move(job.key, _detached)
+
+    def get(self, job_id: str) -> Job:
+        """Return a job with its newest progress; raises NoSuchJob or JobGone."""
+        job = self.engine.ledger.get(JobKey(self.workspace, job_id))
+        if self.private and job.actor != self.actor:
+            raise NoSuchJob(job_id)
+        if job.status == "running":
+            latest = self.engine.agent.progress_of(job)
+            return msgspec.structs.replace(
+                job, progress=latest.progress, message=latest.message, updated=max(job.updated, latest.updated)
+            )
+        return job
+
+    def page(self, query: JobQuery) -> Page:
+        """Return one page of the actor's jobs; workspace and actor of the query are filled in."""
+        return self.engine.ledger.page(
+            replace(query, workspace=self.workspace, actor=self.actor if self.private else None, now=now())
+        )
+
+    async def dismiss(self, job_id: str) -> Job:
+        """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
+        job = self.get(job_id)
+        engine = self.engine
+        if job.ended:
+            await engine.ledger.remove(job.key)
+            await asyncio.to_thread(engine.results.remove, job.key)
+            return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
+        at = now()
+        engine.agent.forget(job.id)
+        job = await engine.ledger.move(job.key, lambda found: _dismissed(found, at))
+        engine.agent.stop(job.key, _DISMISSED)
+        engine.feed.ended(job)
+        return job
+
+    def results(self, job_id: str) -> tuple[Job, Manifest]:
+        """Return an ended job and its outputs.
+
+        Raises
+        ------
+        ResultNotReady
+            If it has not ended.
+        ResultNotAvailable
+            If it was dismissed.
+        JobFailed
+            If it failed; the error says why.
+        """
+        job = self.get(job_id)
+        require_success(job)
+        return job, job.outputs()
+
+
+def require_success(job: Job) -> None:
+    """Raise what says why a job has no results, unless it was successful."""
+    if job.status == "successful":
+        return
+    if not job.ended:
+        raise ResultNotReady(job.id, job.status)
+    failure = job.failed_because()
+    if job.status == "dismissed" or failure is None:
+        raise ResultNotAvailable(job.id, "it was dismissed")
+    raise JobFailed(
+        job.id, failure.cause, failure.detail, [Fault(fault.pointer, fault.message) for fault in failure.faults]
+    )
+
+
+def own_files(
+    execute: Execute, base: str, find_file: Callable[[str], Path | None]
+) -> tuple[dict[str, str], list[Fault]]:  # fmt: skip
+    """Return the paths of our own files among the references of a request, and a fault for each unknown one."""
+    paths: dict[str, str] = {}
+    faults: list[Fault] = []
+    for pointer, href in _hrefs(execute.inputs, "/inputs"):
+        for prefix in (f"{base}/files/", "/files/"):
+            if href.startswith(prefix):
+                path = find_file(href.removeprefix(prefix))
+                if path is None:
+                    faults.append(Fault(pointer, _missing(href)))
+                else:
+                    paths[href] = str(path)
+                break
+    return paths, faults
+
+
+def _missing(href: str) -> str:
+    if "/files/samples/" in href:
+        return f"there is no sample {href!r} (a new home needs a moment to make them); GET /files lists what there is"
+    return f"no file {href!r} is kept here (files expire); upload it again"
+
+
+def _hrefs(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        href = value.get("href")
+        if isinstance(href, str):
+            yield f"{pointer}/href", href
+            return
+        for key, item in value.items():
+            yield from _hrefs(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, (Mapping, list)):
+                yield from _hrefs(item, f"{pointer}/{index}")
+
+
+def _detached(job: Job) -> Job:
+    return msgspec.structs.replace(job, sync=False, type="process", revision=job.revision + 1)
+
+
+def _dismissed(job: Job, at: int) -> Job:
+    return job.moved_to("dismissed", at=at, message="the job was dismissed", failure=_ENCODED_DISMISSED)
+
+
+_ENCODED_DISMISSED = msgspec.msgpack.encode(_DISMISSED)

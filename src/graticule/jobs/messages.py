@@ -1,0 +1,130 @@
+"""What travels between an agent and a job process: length-prefixed MessagePack frames over a socket.
+
+Values never cross it, only names, small encoded results and progress; content is in files.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from graticule.jobs.job import Failure, Manifest
+
+_HEADER = struct.Struct("<I")
+
+
+class ProcessRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a process is found: everything that a job process needs to load it."""
+
+    kind: str = "python"
+    """``python``: a module or file. ``pygeoapi``: a processor class of pygeoapi's plug-in interface."""
+    target: str
+    """Dotted module (``package.module``, or ``package.module:name``) or the path of a ``.py`` file."""
+    id: str = ""
+    """Identifier of the process; empty: all that the target holds."""
+    options: str = ""
+    """Configuration that the process is made with, as JSON (pygeoapi's processor definition)."""
+    python: str = ""
+    """Interpreter that runs it; empty: the server's own."""
+
+
+class Describe(msgspec.Struct, frozen=True, kw_only=True, tag="describe"):
+    """To a job process: load these and say what they are, then end."""
+
+    refs: list[ProcessRef]
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
+    """From a job process: the descriptions found behind one reference, as JSON documents."""
+
+    ref: ProcessRef
+    documents: list[bytes] = []
+    fresh: list[bool] = []
+    """For each, whether it wants a new job process every time."""
+    error: str = ""
+    """Why the plug-in could not be loaded; the rest is empty then."""
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+    """To a job process: run a job."""
+
+    job: str
+    ref: ProcessRef
+    request: bytes
+    """The execute request, as received."""
+    folder: str
+    """The job's own scratch folder; it is made when it is first needed."""
+    policy: bytes = b""
+    """How references are fetched: a ``ReferencePolicy`` as JSON."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+    """From a job process: how far it is."""
+
+    percent: int
+    message: str = ""
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """From a job process: a job has ended well; its files lie in its folder."""
+
+    outputs: Manifest
+    log_bytes: int = 0
+    folder: bool = False
+    """Whether the job made its scratch folder."""
+    littered: bool = False
+    """Whether it left files or children that the next job would meet; the job process is then thrown away."""
+    grown_mib: int = 0
+    """Resident memory that the job process has gained since it was forked."""
+
+
+class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke"):
+    """From a job process: a job has ended without success."""
+
+    failure: Failure
+    log_bytes: int = 0
+
+
+FromChild = Described | Progress | Done | Broke
+ToChild = Describe | Start
+
+_encoder = msgspec.msgpack.Encoder()
+_from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
+_to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
+
+
+def encode_frame(message: FromChild | ToChild) -> bytes:
+    """Return a message with its length in front."""
+    body = _encoder.encode(message)
+    return _HEADER.pack(len(body)) + body
+
+
+def decode_from_child(frame: bytes) -> FromChild:
+    """Return the message that a job process sent."""
+    return _from_child.decode(frame)
+
+
+def decode_to_child(frame: bytes) -> ToChild:
+    """Return the message that an agent sent."""
+    return _to_child.decode(frame)
+
+
+class Frames:
+    """Cuts what comes from a socket into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take received bytes and yield the frames that are complete."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= 4:
+            (size,) = _HEADER.unpack_from(buffer)
+            if len(buffer) < 4 + size:
+                return
+            frame = bytes(buffer[4 : 4 + size])
+            del buffer[: 4 + size]
+            yield frame

@@ -1,0 +1,1 @@
+"""Documents of the standards, shared by server and client."""

@@ -1,0 +1,42 @@
+"""Job status documents (statusInfo.yaml of 1.0 and of the 2.0 draft, as one union)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from graticule.ogc.common import Document, Link, Problem
+
+JobStatus = Literal["created", "accepted", "running", "successful", "failed", "dismissed"]
+ENDED: frozenset[str] = frozenset({"successful", "failed", "dismissed"})
+
+
+class StatusInfo(Document, frozen=True, kw_only=True):
+    """What is known of a job. `id` and `job_id` are the same; 1.0 reads one, the draft the other."""
+
+    id: str = ""
+    job_id: str = ""
+    type: str = ""
+    processing_entity_type: str | None = None
+    process_id: str | None = None
+    status: JobStatus
+    message: str | None = None
+    progress: int | None = None
+    """Percent, 0 to 100."""
+    created: str | None = None
+    started: str | None = None
+    finished: str | None = None
+    updated: str | None = None
+    """RFC 3339 with zone."""
+    exception: Problem | None = None
+    links: list[Link] = []
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class JobList(Document, frozen=True, kw_only=True):
+    """One page of jobs (jobList.yaml)."""
+
+    jobs: list[StatusInfo]
+    links: list[Link] = []

@@ -1,0 +1,1 @@
+"""Processes: what they are, how they are described, found and checked."""

@@ -1,0 +1,268 @@
+"""Bring a raster into another coordinate reference system or onto another grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from graticule import COG, Raster, RunContext, process
+from graticule.errors import Fault, InvalidInputs
+
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+    from rasterio.io import DatasetReader, DatasetWriter
+    from rasterio.transform import Affine
+    from rasterio.windows import Window
+
+MOST_PIXELS = 500_000_000
+"""Pixels of a band that a result may have: 2 GB as float32. More is nearly always a resolution in the wrong unit."""
+
+MERCATOR_LATITUDE = 85.0511287798066
+"""Where Web Mercator ends, degrees: its map is a square. Nearer to the poles it has no sensible pixels."""
+
+WEB_MERCATOR = 3857
+
+
+Method = Literal[
+    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "min", "max", "med", "q1", "q3"
+]
+"""Resampling methods, as GDAL's warper knows them."""
+
+
+@process(
+    keywords=["raster", "reprojection", "warp", "resampling", "CRS"],
+    outputs={"result": "The raster on its new grid."},
+    examples=[
+        {
+            "title": "Sample landscape to Web Mercator, 20 m",
+            "inputs": {
+                "raster": {"href": "sample:landscape.tif"},
+                "crs": "EPSG:3857",
+                "resolution": 20,
+                "resampling": "bilinear",
+            },
+        },
+        {
+            "title": "Sample heights to longitude and latitude",
+            "inputs": {"raster": {"href": "sample:elevation.tif"}, "crs": "EPSG:4326", "resampling": "cubic"},
+        },
+    ],
+)
+def reproject(
+    raster: Raster,
+    crs: Annotated[str, Field(min_length=1, max_length=200)] | None = None,
+    resolution: Annotated[float, Field(gt=0)] | None = None,
+    resampling: Method = "nearest",
+    like: Raster | None = None,
+    *,
+    context: RunContext,
+) -> COG:
+    """Reproject a raster.
+
+    Brings a raster into another coordinate reference system, to another resolution or onto the grid of another raster.
+    Types, scales, offsets, names and no-data values of the bands stay as they are. Where the result has no source it
+    has the no-data value; a raster without one gets a mask. Positions are right to an eighth of a pixel. Into Web
+    Mercator, what lies beyond 85.05 degrees of latitude is left out.
+
+    Parameters
+    ----------
+    raster : Raster
+        The raster, by address or upload; it has a coordinate reference system.
+    crs : str
+        The coordinate reference system of the result: EPSG:32632, or as URN or URI. Default: as the raster.
+    resolution : float
+        Edge of a pixel in units of `crs` (metres or degrees, mostly). Default: about as many pixels as the raster has.
+    resampling : str
+        How new pixels come from old ones. Classes want nearest or mode, measurements bilinear or cubic, and average to
+        a coarser resolution.
+    like : Raster
+        A raster whose CRS, pixel size, origin and extent the result takes over, instead of `crs` and `resolution`.
+    """
+    from graticule.data.rasters import check_bands
+
+    path = context.folder / "result.tif"
+    with raster.open_georeferenced() as dataset:
+        check_bands(dataset, pointer=raster.pointer)
+        grid = _wanted_grid(dataset, crs, resolution, like)
+        warp(dataset, grid, path, method=resampling, report=context.report)
+    return COG(path)
+
+
+def _wanted_grid(dataset: DatasetReader, crs: str | None, resolution: float | None, like: Raster | None) -> Grid:
+    from graticule.data.rasters import parse_crs
+
+    if like is not None:
+        if faults := [
+            Fault(f"/inputs/{name}", "the raster like says this already; leave one of the two out")
+            for name, value in (("crs", crs), ("resolution", resolution))
+            if value is not None
+        ]:
+            raise InvalidInputs(faults)
+        with like.open_georeferenced() as pattern:
+            grid = grid_like(pattern)
+        check_size(grid, pointer=like.pointer)
+        return grid
+    if crs is None and resolution is None:
+        raise InvalidInputs([Fault("/inputs/crs", "give a CRS, a resolution, or the input like: one of them at least")])
+    grid = plan_grid(dataset, parse_crs(crs, pointer="/inputs/crs") if crs else dataset.crs, resolution)
+    check_size(grid)
+    return grid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grid:
+    """Where the pixels of the result lie."""
+
+    crs: CRS
+    transform: Affine
+    width: int
+    height: int
+
+
+def grid_like(like: DatasetReader) -> Grid:
+    """Return the grid of another raster."""
+    return Grid(crs=like.crs, transform=like.transform, width=like.width, height=like.height)
+
+
+def plan_grid(dataset: DatasetReader, crs: CRS, resolution: float | None, *, pointer: str = "/inputs/crs") -> Grid:
+    """
+    Return the grid in another CRS that covers a raster.
+
+    Parameters
+    ----------
+    dataset : DatasetReader
+        An open raster with a CRS.
+    crs : CRS
+        The CRS of the result.
+    resolution : float | None
+        Edge of a pixel in units of `crs`. None: so that the pixels along the diagonal stay about as many.
+    pointer : str
+        Where the CRS stood in the request.
+
+    Returns
+    -------
+    Grid
+        The grid, north up.
+
+    Raises
+    ------
+    InvalidInputs
+        If the raster does not lie where the CRS is defined.
+
+    Notes
+    -----
+    Into Web Mercator (EPSG:3857), what lies beyond 85.05 degrees of latitude is left out.
+    """
+    from rasterio.errors import CRSError, RasterioError
+    from rasterio.warp import calculate_default_transform
+
+    left, bottom, right, top = dataset.bounds
+    height = float(dataset.height)
+    if dataset.crs.is_geographic and crs.to_epsg() == WEB_MERCATOR:
+        whole, low, high = top - bottom, min(bottom, top), max(bottom, top)
+        bottom, top = max(low, -MERCATOR_LATITUDE), min(high, MERCATOR_LATITUDE)
+        height = max(1.0, height * (top - bottom) / abs(whole))
+    try:
+        transform, width, height = calculate_default_transform(
+            dataset.crs, crs, dataset.width, round(height), left, bottom, right, top, resolution=resolution
+        )
+    except (RasterioError, CRSError, ValueError, OverflowError) as error:
+        message = f"the raster does not lie where {crs.to_string()} is defined ({error}); choose another CRS"
+        raise InvalidInputs([Fault(pointer, message)]) from error
+    return Grid(crs=crs, transform=transform, width=int(width), height=int(height))
+
+
+def check_size(grid: Grid, *, pointer: str = "/inputs/resolution") -> None:
+    """Raise InvalidInputs if a grid has no pixels, or more than `MOST_PIXELS`."""
+    size = f"{grid.width} x {grid.height} pixels"
+    if grid.width < 1 or grid.height < 1:
+        raise InvalidInputs([Fault(pointer, f"the result would have {size}; give a finer resolution")])
+    pixels = grid.width * grid.height
+    if pixels > MOST_PIXELS:
+        coarser = abs(grid.transform.a) * math.sqrt(pixels / MOST_PIXELS)
+        unit = grid.crs.linear_units if grid.crs.is_projected else "degree"
+        message = f"the result would have {size}, more than {MOST_PIXELS}; give at least {coarser:.3g} ({unit})"
+        raise InvalidInputs([Fault(pointer, message)])
+
+
+def warp(
+    dataset: DatasetReader, grid: Grid, path: Path, *, method: str = "nearest", report: Callable[[int, str], None]
+) -> None:
+    """
+    Write a raster on another grid, window by window, as a cloud-optimized GeoTIFF.
+
+    Type, scale, offset, units, descriptions and no-data value of the bands stay. Where the result has no source, it has
+    the no-data value; a raster without one gets a mask instead.
+
+    Parameters
+    ----------
+    dataset : DatasetReader
+        An open raster with a CRS.
+    grid : Grid
+        Where the result lies.
+    path : Path
+        The file to write.
+    method : str
+        A resampling method of GDAL's warper, e.g. ``bilinear``.
+    report : Callable[[int, str], None]
+        Told of progress.
+    """
+    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.vrt import WarpedVRT
+
+    from graticule.data.rasters import tracked, windows_of, writing_cog
+
+    masked = dataset.nodata is None
+    bands = [band for band in dataset.indexes if dataset.colorinterp[band - 1] != ColorInterp.alpha]
+    profile = {
+        "width": grid.width,
+        "height": grid.height,
+        "count": len(bands),
+        "dtype": dataset.dtypes[0],
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": dataset.nodata,
+    }
+    warping: dict[str, Any] = {
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "width": grid.width,
+        "height": grid.height,
+        "resampling": Resampling[method],
+        "add_alpha": masked and len(bands) == dataset.count,
+    }
+    with (
+        WarpedVRT(dataset, **warping) as warped,
+        writing_cog(path, profile, bands=[dataset.descriptions[band - 1] for band in bands]) as target,
+    ):
+        target.scales = [dataset.scales[band - 1] for band in bands]
+        target.offsets = [dataset.offsets[band - 1] for band in bands]
+        target.units = [dataset.units[band - 1] or "" for band in bands]
+        target.colorinterp = [dataset.colorinterp[band - 1] for band in bands]
+        _copy_palette(dataset, target)
+        for window in tracked(windows_of(grid.height, grid.width), report, "warping", last=90):
+            target.write(warped.read(bands, window=window), window=window)
+            if masked:
+                target.write_mask(_mask(warped, window), window=window)
+        report(90, "laying out the file")
+
+
+def _copy_palette(dataset: DatasetReader, target: DatasetWriter) -> None:
+    """Give a result of one palette band the colours of its source."""
+    from rasterio.enums import ColorInterp
+
+    if list(dataset.colorinterp) == [ColorInterp.palette]:
+        target.write_colormap(1, dataset.colormap(1))
+
+
+def _mask(warped: Any, window: Window) -> Any:
+    """Return 255 where the warped raster has data; its last band says so."""
+    from rasterio.enums import ColorInterp
+
+    alpha = list(warped.colorinterp).index(ColorInterp.alpha) + 1
+    return (warped.read(alpha, window=window) > 0).astype("uint8") * 255

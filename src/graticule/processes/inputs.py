@@ -1,0 +1,539 @@
+"""Checking an execute request for all that needs neither network nor GDAL, once, and every fault at a time.
+
+The web process loads this file: no pydantic, no numpy. A checker is built once for a description; its validators are
+compiled then.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import jsonschema_rs
+
+from graticule.data.fetch import FetchPolicy, Unfetchable, check_host, parse_reference
+from graticule.errors import Fault, PluginNotLoaded
+from graticule.ogc.processes import Input, ProcessDescription, WantedOutput
+from graticule.processes.formats import Alternative, alternatives_of, essence
+from graticule.processes.geojson import STRUCTURES
+from graticule.processes.values import BoundingBox
+
+MAX_DEPTH = 128
+"""How deep arrays and objects of one value may nest."""
+
+SHOWN_FAULTS = 20
+"""Faults that are listed of one value; a wrong array of a million numbers is named once and clearly enough."""
+
+_MARKS = ("value", "href", "bbox", "collection", "process")
+_ENCODINGS = frozenset({"base64", "binary", "utf-8", "utf8", "ascii", "us-ascii"})
+
+
+class ReferencePolicy(FetchPolicy, frozen=True, kw_only=True):
+    """What references in inputs may point to. Plain JSON: it travels to the job process with the job."""
+
+    allowed_folders: tuple[str, ...] = ()
+    """Absolute folders below which ``file:`` references are read."""
+
+    local_files: dict[str, str] = {}
+    """Addresses of the service's own files, as they stand in the request, and where the content lies."""
+
+    def find_local(self, href: str) -> Path | None:
+        """Return where the content of a reference lies on this machine, or None when it must be fetched."""
+        known = self.local_files.get(href)
+        if known is not None:
+            return Path(known)
+        if not href.lower().startswith("file:"):
+            return None
+        try:
+            parts = urlsplit(href)
+        except ValueError:
+            return None
+        if parts.netloc not in ("", "localhost"):
+            return None
+        path = Path(unquote(parts.path)).resolve()
+        return path if any(path.is_relative_to(Path(folder).resolve()) for folder in self.allowed_folders) else None
+
+
+def escape(name: str) -> str:
+    """Return `name` as one step of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
+
+
+# --- schemas -----------------------------------------------------------------------------------------------------
+
+
+def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """
+    Compile a schema of the common subset.
+
+    ``oneOf`` counts as ``anyOf``, as the standard's own value schemas overlap; nothing is fetched; formats are checked;
+    patterns run on the engine whose time grows with the text only.
+
+    Raises
+    ------
+    ValueError
+        If it is no schema, or refers to something outside.
+    """
+    return jsonschema_rs.Draft202012Validator(
+        as_2020_12(schema), offline=True, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()
+    )
+
+
+_SCHEMAS = frozenset({"not", "items", "additionalProperties", "contains", "propertyNames", "if", "then", "else"})
+_SCHEMA_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "dependentSchemas"})
+
+
+def as_2020_12(schema: Any) -> Any:
+    """Return a schema of the common subset, or of OpenAPI 3.0, in the words of JSON Schema 2020-12."""
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {word: _inner(word, value) for word, value in schema.items()}
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(result.get(exclusive), bool) and result.pop(exclusive) and bound in result:
+            result[exclusive] = result.pop(bound)
+    _say_excluded_bounds(result)
+    if "oneOf" in result:
+        either = {"anyOf": result.pop("oneOf")}
+        result |= {"allOf": [*result.get("allOf", []), either]} if "anyOf" in result else either
+    if result.get("format") in ("byte", "binary"):
+        del result["format"]
+    return {"anyOf": [result, {"type": "null"}]} if result.pop("nullable", False) else result
+
+
+def _say_excluded_bounds(schema: dict[str, Any]) -> None:
+    """Write a bound that ``not`` excludes, as our descriptions do, as an exclusive one: a fault can then name it."""
+    if not isinstance(schema.get("not"), Mapping) or set(schema["not"]) != {"enum"}:
+        return
+    left = list(schema["not"]["enum"])
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if bound in schema and schema[bound] in left and exclusive not in schema:
+            left.remove(schema[bound])
+            schema[exclusive] = schema.pop(bound)
+    if left:
+        schema["not"] = {"enum": left}
+    else:
+        del schema["not"]
+
+
+def _inner(word: str, value: Any) -> Any:
+    """Translate what a keyword holds, when that is a schema or several."""
+    if word in _SCHEMAS:
+        return as_2020_12(value)
+    if word in _SCHEMA_LISTS:
+        return [as_2020_12(part) for part in value]
+    if word in _SCHEMA_MAPS:
+        return {name: as_2020_12(part) for name, part in value.items()}
+    return value
+
+
+def schema_faults(validator: jsonschema_rs.Draft202012Validator, value: Any, pointer: str) -> Iterator[Fault]:
+    """Yield what a schema says against a value."""
+    for number, error in enumerate(validator.iter_errors(value)):
+        if number == SHOWN_FAULTS:
+            yield Fault(pointer, "there are more faults like these")
+            return
+        steps = "".join(f"/{escape(str(step))}" for step in error.instance_path)
+        yield Fault(pointer + steps, _message(error))
+
+
+def _message(error: jsonschema_rs.ValidationError) -> str:
+    kind, kinds = error.kind, jsonschema_rs.ValidationErrorKind
+    if isinstance(kind, kinds.AnyOf):
+        reasons = [_message(branch[0]) for branch in kind.context if branch]
+        return "none of the allowed forms fits: " + "; or ".join(dict.fromkeys(reasons))
+    if isinstance(kind, kinds.ExclusiveMinimum | kinds.ExclusiveMaximum):
+        side = "above" if isinstance(kind, kinds.ExclusiveMinimum) else "below"
+        return _short(f"{error.instance} is not allowed; the value must be {side} {kind.limit}")
+    if isinstance(kind, kinds.Not) and isinstance(kind.schema, dict) and list(kind.schema) == ["enum"]:
+        return _short(f"{error.instance!r} is not allowed; send another value")
+    return _short(error.message)
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= 300 else f"{message[:200]} … {message[-80:]}"
+
+
+def unfit(value: Any, depth: int = 0) -> str | None:
+    """Return why a value is no JSON that can be taken (too deep, NaN, no proper text), or None."""
+    kind = type(value)
+    if kind is str:
+        return None if value.isascii() or _encodes(value) else "the text holds a lone surrogate, which is no character"
+    if kind is int or kind is bool or value is None:
+        return None
+    if kind is float:
+        return None if math.isfinite(value) else "NaN and infinite numbers are not allowed"
+    if depth >= MAX_DEPTH:
+        return f"the value nests deeper than {MAX_DEPTH} levels"
+    if kind is list:
+        return next(filter(None, (unfit(item, depth + 1) for item in value)), None)
+    if isinstance(value, Mapping):
+        return next(filter(None, (unfit(item, depth + 1) for pair in value.items() for item in pair)), None)
+    return f"a {kind.__name__} is not JSON"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GivenValue:
+    """One value as it stands in a request, its kind recognised (digest of Part 1, 6.2)."""
+
+    pointer: str
+    """Where the value itself stands; faults of a qualified value name its ``value``."""
+
+    value: Any = None
+    media_type: str | None = None
+    encoding: str | None = None
+    href: str | None = None
+    type_pointer: str = ""
+    """Where its media type stands."""
+
+
+class Misread(Exception):
+    """A value has no kind that the standard knows; carries the fault."""
+
+    def __init__(self, pointer: str, message: str) -> None:
+        super().__init__(message)
+        self.fault = Fault(pointer, message)
+
+
+def read_value(given: Any, pointer: str) -> GivenValue:
+    """
+    Recognise the kind of one value: bare, qualified, bounding box or reference.
+
+    Raises
+    ------
+    Misread
+        If it is of none, or of one that is not supported.
+    """
+    if not isinstance(given, dict):
+        return GivenValue(pointer, given)
+    if "value" in given:
+        return _read_qualified(given, pointer)
+    if "href" in given:
+        return _read_link(given, pointer)
+    if "bbox" in given and "type" not in given:
+        return GivenValue(pointer, given)
+    for name in ("collection", "process"):
+        if name in given:
+            raise Misread(f"{pointer}/{name}", f"a {name} as an input is not supported here; send a value or a link")
+    raise Misread(pointer, 'an object must be wrapped: send {"value": {…}}, or a link {"href": "…"}')
+
+
+def _read_qualified(given: dict[str, Any], pointer: str) -> GivenValue:
+    # The suite of the standard sends mediaType and encoding inside `format`; the schema has them beside `value`.
+    nested = given.get("format")
+    inner = nested if isinstance(nested, dict) else {}
+    place = pointer if "mediaType" in given or "mediaType" not in inner else f"{pointer}/format"
+    return GivenValue(
+        f"{pointer}/value",
+        given["value"],
+        media_type=_text(given.get("mediaType", inner.get("mediaType")), f"{place}/mediaType"),
+        encoding=_text(given.get("encoding", inner.get("encoding")), f"{pointer}/encoding"),
+        type_pointer=f"{place}/mediaType",
+    )
+
+
+def _read_link(given: dict[str, Any], pointer: str) -> GivenValue:
+    href = _text(given["href"], f"{pointer}/href")
+    if not href:
+        raise Misread(f"{pointer}/href", "the href is empty; send an address like https://example.org/data.tif")
+    media_type = _text(given.get("type"), f"{pointer}/type")
+    return GivenValue(f"{pointer}/href", href=href, media_type=media_type, type_pointer=f"{pointer}/type")
+
+
+def _text(member: Any, pointer: str) -> str | None:
+    if member is None or isinstance(member, str):
+        return member
+    raise Misread(pointer, "this must be a string")
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of base64 text, line breaks allowed (RFC 2045); raise ValueError when it is none."""
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"this is no base64 ({error})") from error
+
+
+@cache
+def _structure(json_format: str) -> jsonschema_rs.Draft202012Validator:
+    """Return the validator of what a format such as ``geojson-feature`` stands for."""
+    return compile_schema(STRUCTURES[json_format])
+
+
+class AlternativeReader:
+    """One alternative of an input, ready to check values."""
+
+    def __init__(self, alternative: Alternative) -> None:
+        self.alternative = alternative
+
+    @cached_property
+    def validator(self) -> jsonschema_rs.Draft202012Validator:
+        """Compiled when first needed: the job process mostly does without."""
+        return compile_schema(self.alternative.schema)
+
+    def decode(self, given: GivenValue) -> Any:
+        """Return the JSON value, text or bytes that was given inline; raise ValueError when it cannot be."""
+        value = given.value
+        form = self.alternative.form
+        encoded = given.encoding is not None and given.encoding.lower() == "base64"
+        if form == "bbox":
+            return BoundingBox.from_json(value).to_json()
+        if form == "binary" or (encoded and isinstance(value, str)):
+            if not isinstance(value, str):
+                raise ValueError("binary content must be a base64 string")
+            content = decode_base64(value)
+            return content if form == "binary" else content.decode()
+        return value
+
+    def faults(self, given: GivenValue) -> Iterator[Fault]:
+        """Yield what is wrong with an inline value."""
+        try:
+            value = self.decode(given)
+        except ValueError as error:
+            yield Fault(given.pointer, str(error))
+            return
+        # Lengths and patterns of binary content would speak of the base64 text; nobody means that.
+        if self.alternative.form in ("binary", "bbox"):
+            return
+        structure = _structure(self.alternative.format) if self.alternative.format in STRUCTURES else None
+        if structure is not None and not structure.is_valid(value):
+            yield from schema_faults(structure, value, given.pointer)
+        else:
+            yield from schema_faults(self.validator, value, given.pointer)
+
+
+class InputReader:
+    """One input of a process, ready to check what is sent for it."""
+
+    def __init__(self, name: str, description: Input) -> None:
+        self.name = name
+        self.pointer = f"/inputs/{escape(name)}"
+        self.description = description
+        self.is_list = description.is_list
+        self.readers = tuple(map(AlternativeReader, alternatives_of(description.schema)))
+        passing = description.value_passing or ["byValue", "byReference"]
+        self.by_value = "byValue" in passing
+        self.by_reference = "byReference" in passing
+        only = self.readers[0] if len(self.readers) == 1 else None
+        self._plain = only if only is not None and only.alternative.form == "json" and not self.is_list else None
+
+    def compile(self) -> None:
+        """Compile all schemas now; raises ValueError when one cannot be."""
+        for reader in self.readers:
+            reader.validator  # noqa: B018 - reading it compiles it
+
+    def values(self, given: Any) -> Iterator[tuple[str, Any]]:
+        """Yield pointer and value of each value sent."""
+        if self.is_list:
+            for number, value in enumerate(given):
+                yield f"{self.pointer}/{number}", value
+        else:
+            yield self.pointer, given
+
+    def check(self, given: Any, policy: ReferencePolicy) -> Iterator[Fault]:
+        """Yield what is wrong with all that was sent for this input."""
+        kind = type(given)
+        reason = unfit(given)
+        if reason is not None:
+            yield Fault(self.pointer, reason)
+            return
+        # The hot path: one plain literal.
+        if self._plain is not None and self.by_value and (kind is str or kind is int or kind is float or kind is bool):
+            if not self._plain.validator.is_valid(given):
+                yield from schema_faults(self._plain.validator, given, self.pointer)
+            return
+        if self.is_list and not isinstance(given, list):
+            yield Fault(self.pointer, "this input takes several values; send an array, also for one")
+            return
+        if self.is_list:
+            yield from self._check_cardinality(len(given))
+        for pointer, one in self.values(given):
+            try:
+                value = read_value(one, pointer)
+            except Misread as error:
+                yield error.fault
+                continue
+            yield from self._check_one(value, policy)
+
+    def _check_cardinality(self, count: int) -> Iterator[Fault]:
+        least, most = self.description.min_occurs, self.description.max_occurs
+        if count < least:
+            yield Fault(self.pointer, f"{count} values were sent; at least {least} are needed")
+        if most != "unbounded" and count > most:
+            yield Fault(self.pointer, f"{count} values were sent; at most {most} are allowed")
+
+    def _check_one(self, given: GivenValue, policy: ReferencePolicy) -> Iterator[Fault]:
+        if given.encoding is not None and given.encoding.lower() not in _ENCODINGS:
+            yield Fault(given.pointer, f"encoding {given.encoding!r} is not known; send base64")
+            return
+        fitting = self.fitting(given.media_type)
+        if not fitting:
+            offered = ", ".join(reader.alternative.default_media_type for reader in self.readers)
+            yield Fault(given.type_pointer, f"media type {given.media_type!r} is not taken; send one of: {offered}")
+            return
+        if given.href is not None:
+            yield from self._check_reference(given, given.href, policy)
+        elif not self.by_value:
+            yield Fault(given.pointer, 'this input is taken by reference only; send {"href": "…"}')
+        else:
+            yield from self._check_inline(given, fitting)
+
+    def fitting(self, media_type: str | None) -> tuple[AlternativeReader, ...]:
+        """Return the alternatives that a declared media type leaves: all when none is declared."""
+        if media_type is None:
+            return self.readers
+        exact = tuple(one for one in self.readers if essence(one.alternative.default_media_type) == essence(media_type))
+        return exact or tuple(one for one in self.readers if one.alternative.admits(media_type))
+
+    def choose(self, given: GivenValue) -> AlternativeReader:
+        """Return the alternative that an inline value is meant for: the first that it fits."""
+        if len(self.readers) == 1:
+            return self.readers[0]
+        fitting = self.fitting(given.media_type)
+        return next((one for one in fitting if not any(one.faults(given))), fitting[0] if fitting else self.readers[0])
+
+    def _check_inline(self, given: GivenValue, fitting: tuple[AlternativeReader, ...]) -> Iterator[Fault]:
+        if len(fitting) == 1:
+            yield from fitting[0].faults(given)
+            return
+        found = []
+        for reader in fitting:
+            faults = list(reader.faults(given))
+            if not faults:
+                return
+            found.append(faults)
+        reasons = "; or ".join(dict.fromkeys(faults[0].message for faults in found))
+        yield Fault(given.pointer, f"none of the allowed forms fits: {reasons}")
+
+    def _check_reference(self, given: GivenValue, href: str, policy: ReferencePolicy) -> Iterator[Fault]:
+        if not self.by_reference:
+            yield Fault(given.pointer, "this input is taken by value only; send the value itself")
+            return
+        fault = reference_fault(href, policy)
+        if fault is not None:
+            yield Fault(given.pointer, fault)
+
+
+def reference_fault(href: str, policy: ReferencePolicy) -> str | None:
+    """Return why a reference may not be followed, as far as its text says, or None."""
+    if policy.find_local(href) is not None:
+        return None
+    scheme = href.partition(":")[0].lower()
+    if scheme == "file":
+        return "the href begins with 'file:' and points to no folder that is allowed here; upload the file instead"
+    try:
+        check_host(parse_reference(href).hostname or "", policy)
+    except Unfetchable as error:
+        return str(error)
+    return None
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+class InputChecker:
+    """
+    Check execute requests of one process.
+
+    Parameters
+    ----------
+    description : ProcessDescription
+        The process as published.
+
+    Raises
+    ------
+    PluginNotLoaded
+        If a schema of the description cannot be compiled.
+    """
+
+    def __init__(self, description: ProcessDescription) -> None:
+        self._inputs: dict[str, InputReader] = {}
+        for name, one in description.inputs.items():
+            try:
+                self._inputs[name] = InputReader(name, one)
+                self._inputs[name].compile()
+            except ValueError as error:
+                reason = f"the schema of input {name!r} cannot be used: {str(error).splitlines()[0]}"
+                raise PluginNotLoaded(description.id, reason) from error
+        self._required = tuple(name for name, one in description.inputs.items() if one.min_occurs > 0)
+        self._outputs = {name: alternatives_of(one.schema) for name, one in description.outputs.items()}
+        self._transmissions = description.output_transmission
+
+    def check(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, WantedOutput] | None,
+        policy: ReferencePolicy,
+    ) -> tuple[Fault, ...]:
+        """
+        Return all faults of a request; none means that it may become a job.
+
+        Parameters
+        ----------
+        inputs : Mapping[str, Any]
+            As sent.
+        outputs : Mapping[str, WantedOutput] | None
+            As sent; None when the request names none.
+        policy : ReferencePolicy
+            What references may point to.
+
+        Returns
+        -------
+        tuple[Fault, ...]
+            Each with its JSON pointer into the request.
+
+        References
+        ----------
+        OGC API - Processes Part 1, req/core/process-execute-input-validation.
+        """
+        faults = [
+            Fault(f"/inputs/{escape(name)}", "this input is required; send a value")
+            for name in self._required
+            if name not in inputs
+        ]
+        for name, given in inputs.items():
+            reader = self._inputs.get(name)
+            if reader is None:
+                known = ", ".join(self._inputs) or "none"
+                faults.append(Fault(f"/inputs/{escape(name)}", f"there is no such input; this process has: {known}"))
+            else:
+                faults.extend(reader.check(given, policy))
+        if outputs:
+            faults.extend(self._check_outputs(outputs))
+        return tuple(faults)
+
+    def _check_outputs(self, outputs: Mapping[str, WantedOutput]) -> Iterator[Fault]:
+        for name, wanted in outputs.items():
+            pointer = f"/outputs/{escape(name)}"
+            alternatives = self._outputs.get(name)
+            if alternatives is None:
+                known = ", ".join(self._outputs) or "none"
+                yield Fault(pointer, f"there is no such output; this process has: {known}")
+                continue
+            if wanted.transmission_mode is not None and wanted.transmission_mode not in self._transmissions:
+                offered = ", ".join(self._transmissions)
+                yield Fault(
+                    f"{pointer}/transmissionMode", f"{wanted.transmission_mode!r} is not offered; ask for {offered}"
+                )
+            media_type = wanted.format.media_type if wanted.format is not None else None
+            if media_type is not None and not any(one.admits(media_type) for one in alternatives):
+                offered = ", ".join(dict.fromkeys(one.default_media_type for one in alternatives))
+                yield Fault(f"{pointer}/format/mediaType", f"{media_type!r} is not offered; ask for one of: {offered}")

@@ -1,0 +1,1 @@
+"""What is built once when a server or a job process starts."""

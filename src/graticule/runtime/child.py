@@ -1,0 +1,357 @@
+"""A job process: loads processes, runs one job at a time, and has nothing else.
+
+It has a socket to its agent, its own folder, and a clean environment: no database, no keys. It is kept for further jobs
+of the same process in the same workspace, and thrown away after anything unusual.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TextIO
+
+import msgspec
+
+from graticule import plugins
+from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
+from graticule.jobs.job import Cause, Failure, Fault, Manifest
+from graticule.jobs.messages import (
+    Broke,
+    Describe,
+    Described,
+    Done,
+    Frames,
+    FromChild,
+    ProcessRef,
+    Progress,
+    Start,
+    decode_to_child,
+    encode_frame,
+)  # fmt: skip
+from graticule.jobs.outputs import keep_outputs
+from graticule.ogc.processes import Execute
+from graticule.processes.process import Dismissed, Process
+from graticule.runtime import prctl
+
+_execute = msgspec.json.Decoder(Execute)
+_PROGRESS_INTERVAL = 0.05
+
+
+def main(agent: socket.socket, log: str) -> None:
+    """Serve the agent until it closes the socket.
+
+    Parameters
+    ----------
+    agent : socket.socket
+        This process's end of the pair.
+    log : str
+        The file that standard output and error go to while no job says otherwise.
+    """
+    os.setsid()
+    home = Path(log).with_suffix("")
+    home.mkdir()
+    os.chdir(home)
+    prctl.become_subreaper()
+    prctl.die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _redirect(log)
+    JobProcess(agent, Path(log)).serve()
+
+
+def start_alone() -> None:
+    """Be a job process that was started by exec, because a process names the Python that runs it."""
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+
+
+def _redirect(log: str) -> None:
+    """Have file descriptors 1 and 2 (native code's too) write to the log, and 0 read nothing."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
+    for name in ("stdout", "stderr"):
+        stream = open(1 if name == "stdout" else 2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+
+
+class JobProcess:
+    """The loop of a job process.
+
+    Parameters
+    ----------
+    agent : socket.socket
+        Where jobs come from and where their ends are told.
+    log : Path
+        What is printed goes here; the agent may read it while a job runs.
+    """
+
+    def __init__(self, agent: socket.socket, log: Path) -> None:
+        self._agent = agent
+        self._log = log
+        self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
+        self._resident_mib = _resident_mib()
+        self._environment = dict(os.environb)
+        self._jobs = 0
+        self._loaded: dict[ProcessRef, Process] = {}
+        self._sending = threading.Lock()
+        self.stopping = False
+        self._running = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def serve(self) -> None:
+        """Take messages until the agent closes the socket."""
+        frames = Frames()
+        while data := self._agent.recv(1 << 18):
+            for frame in frames.feed(data):
+                message = decode_to_child(frame)
+                if isinstance(message, Describe):
+                    for ref in message.refs:
+                        self.send(_describe(ref))
+                else:
+                    self.send(self._run(message))
+
+    def send(self, message: FromChild) -> None:
+        """Tell the agent; safe from the progress thread too."""
+        with self._sending:
+            self._agent.sendall(encode_frame(message))
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+        if self._running:
+            raise Dismissed
+
+    def _run(self, start: Start) -> Done | Broke:
+        folder = Path(start.folder)
+        failure, outputs = self._attempt(start, folder)
+        log_bytes = self._seal_log(folder)
+        os.fchdir(self._home)
+        if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
+            os.environ.clear()
+            os.environb.update(self._environment)
+        if failure is not None:
+            return Broke(failure=failure, log_bytes=log_bytes)
+        left = os.path.lexists(folder)
+        littered = os.fstat(self._home).st_mtime_ns != 0 or _has_children()
+        self._jobs += 1
+        # Growth is slow; looking each time would cost a small job as much as its own work.
+        grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
+        return Done(outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, grown_mib=grown_mib)
+
+    def _attempt(self, start: Start, folder: Path) -> tuple[Failure | None, Manifest]:
+        """Run the job's process around foreign code: whatever it does, there is an end to tell."""
+        context: Context | None = None
+        try:
+            process = self._process(start.ref)
+            execute = _execute.decode(start.request)
+            context = Context(folder, execute, process, self)
+            self._running = True
+            inputs = _resolved(process, execute, start.policy, folder)
+            outputs = process.run(inputs, context)
+            self._running = False
+            return None, keep_outputs(outputs, process.description, context.wanted, folder)
+        except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
+            self._running = False
+            return failure_of(error), {}
+        finally:
+            if context is not None:
+                context.close()
+
+    def _process(self, ref: ProcessRef) -> Process:
+        process = self._loaded.get(ref)
+        if process is None:
+            found = {found.description.id: found for found in load_processes(ref)}
+            if ref.id not in found:
+                raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
+            process = self._loaded[ref] = found[ref.id]
+        return process
+
+    def _seal_log(self, folder: Path) -> int:
+        """Give the job what it has printed, and begin an empty log for the next one."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        size = os.fstat(1).st_size
+        if size:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._log.rename(folder / "process.log")
+            _redirect(str(self._log))
+        return size
+
+
+def load_processes(ref: ProcessRef) -> list[Process]:
+    """Return the processes behind a reference; raises PluginNotLoaded."""
+    if ref.kind == "pygeoapi":
+        from graticule.compat.pygeoapi import wrap_processor
+
+        return [wrap_processor(ref.id, ref.target, json.loads(ref.options or "{}"))]
+    from graticule.processes.decorator import discover, find_named
+
+    place, _, name = ref.target.partition(":")
+    loaded = plugins.load(place)
+    found = find_named(loaded, name) if name else discover(loaded)
+    if not found:
+        what = f"process {name!r}" if name else "process"
+        raise PluginNotLoaded(ref.target, f"it has no {what}; decorate a function with @process")
+    return found
+
+
+def _describe(ref: ProcessRef) -> Described:
+    try:
+        processes = load_processes(ref)
+        documents = [msgspec.json.encode(process.description) for process in processes]
+    except PluginNotLoaded as error:
+        traceback.print_exc()
+        return Described(ref=ref, error=error.reason)
+    except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
+        traceback.print_exc()
+        return Described(ref=ref, error=f"{type(error).__name__}: {error}")
+    return Described(
+        ref=ref, documents=documents, fresh=[bool(getattr(process, "fresh", False)) for process in processes]
+    )
+
+
+def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:
+    from graticule.processes.inputs import ReferencePolicy
+    from graticule.processes.resolve import resolve_inputs
+
+    rules = msgspec.json.decode(policy, type=ReferencePolicy) if policy else ReferencePolicy()
+    return resolve_inputs(process.description, execute.inputs, policy=rules, folder=folder)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Say in one sentence why a job failed; the whole story goes to its log, which is standard error."""
+    kind = type(error).__name__
+    if isinstance(error, InvalidInputs):
+        faults = [Fault(fault.pointer, fault.message) for fault in error.faults]
+        return Failure(cause="bad input", detail=str(error), faults=faults, kind=kind)
+    if isinstance(error, Dismissed):
+        return Failure(cause="dismissed", detail="the job was dismissed while it ran", kind=kind)
+    if isinstance(error, ProcessFault):
+        return Failure(cause="process error", detail=str(error), kind=kind)
+    if isinstance(error, PluginNotLoaded):
+        return Failure(cause="plug-in", detail=str(error), kind=kind)
+    traceback.print_exc()
+    if isinstance(error, MemoryError):
+        return Failure(
+            cause="out of memory", detail="the process ran out of memory; give it less data at once", kind=kind
+        )
+    if isinstance(error, SystemExit):
+        detail = f"the process ended itself with exit({error.code!r}) instead of returning its outputs"
+        return Failure(cause="process error", detail=detail, kind=kind)
+    cause: Cause = "process error"
+    if isinstance(error, OSError) and error.errno == 28:
+        return Failure(cause="disk limit", detail="no space was left on the disk for the job's files", kind=kind)
+    text = str(error) if isinstance(error, GraticuleError) else f"{kind}: {error}".rstrip(": ")
+    return Failure(cause=cause, detail=f"the process failed with {text}; its log tells where", kind=kind)
+
+
+def _has_children() -> bool:
+    """Return whether anything that a job has started still runs; what has ended is cleared away."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return True
+    return False
+
+
+def _resident_mib() -> int:
+    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - half the cost of Path, on every job
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+
+
+class Teller(Protocol):
+    """Whom a running process tells how far it is: a job process, or whoever runs one without a server."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process must stop."""
+
+    def send(self, progress: Progress, /) -> None:
+        """Tell; the progress thread calls it too."""
+
+
+class Context:
+    """What a running process may ask for (``processes.process.RunContext``).
+
+    The job's folder is made when it is first asked for: most small jobs need none, and making and removing one waits
+    for the file system's journal, which the ledger keeps busy.
+    """
+
+    def __init__(self, folder: Path, execute: Execute, process: Process, job: Teller) -> None:
+        self._folder = folder
+        self._made = False
+        asked = execute.outputs
+        every = asked is None or (not asked and execute.response is not None)
+        self.wanted = frozenset(process.description.outputs if every else asked or ())
+        self._asked = asked or {}
+        self._job = job
+        self._told = 0.0
+        self._pending: Progress | None = None
+        self._teller: threading.Timer | None = None
+        self._logs: dict[str, TextIO] = {}
+
+    @property
+    def folder(self) -> Path:
+        if not self._made:
+            self._made = True
+            self._folder.mkdir(parents=True, exist_ok=True)
+            os.chdir(self._folder)
+        return self._folder
+
+    @property
+    def stopping(self) -> bool:
+        return self._job.stopping
+
+    def wanted_media_type(self, output_id: str) -> str | None:
+        wanted = self._asked.get(output_id)
+        return wanted.format.media_type if wanted is not None and wanted.format is not None else None
+
+    def report(self, progress: int, message: str = "") -> None:
+        """Tell the agent, at most twenty times a second; the latest of a burst is told when the time is up."""
+        if self._job.stopping:
+            raise Dismissed
+        self._pending = Progress(percent=max(0, min(100, int(progress))), message=str(message)[:1000])
+        wait = self._told + _PROGRESS_INTERVAL - time.monotonic()
+        if wait <= 0:
+            self._tell()
+        elif self._teller is None:
+            self._teller = threading.Timer(wait, self._tell)
+            self._teller.daemon = True
+            self._teller.start()
+
+    def log(self, step: str) -> TextIO:
+        name = "".join(character if character.isalnum() or character in "-_." else "_" for character in step)
+        if name not in self._logs:
+            logs = self.folder / "logs"
+            logs.mkdir(exist_ok=True)
+            self._logs[name] = (logs / f"{name}.log").open("a", encoding="utf-8", buffering=1)
+        return self._logs[name]
+
+    def close(self) -> None:
+        """Tell what is still untold: the end of the job comes after it."""
+        if self._teller is not None:
+            self._teller.cancel()
+        self._tell()
+        for file in self._logs.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _tell(self) -> None:
+        pending, self._pending, self._teller = self._pending, None, None
+        if pending is not None:
+            self._told = time.monotonic()
+            self._job.send(pending)

@@ -1,0 +1,160 @@
+"""The fork server: one small single-threaded process that forks job processes in a few milliseconds.
+
+It is started by exec before anything else, so it has no threads and none of the server's open files. It imports what
+job processes need (once they are asked for), so that a forked one is warm and shares its memory. It does nothing else.
+
+Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path}`` with the
+job process's end of a socket pair attached, and ``{"preload": [module, …]}``; it tells ``{"forked": number, "pid":
+pid}`` and ``{"ended": pid, "status": wait status}``. When the socket closes it kills its children and ends.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graticule.runtime import child, prctl
+
+
+def main(descriptor: int, modules: Sequence[str] = ()) -> None:
+    """Serve until the control socket, an inherited file descriptor, closes.
+
+    Parameters
+    ----------
+    descriptor : int
+        The control socket.
+    modules : sequence of str
+        What every job process needs; it is imported once, before the first one is forked.
+    """
+    prctl.die_with_parent(signal.SIGKILL)
+    prctl.become_subreaper()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the agent decides what it means
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    control = socket.socket(fileno=descriptor)
+    for module in modules:
+        importlib.import_module(module)
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        pids: set[int] = set()
+        later: list[str] = []
+        while True:
+            ready = selector.select(0 if later else None)
+            for key, _ in ready:
+                if key.fd == wake_read:
+                    os.read(wake_read, 4096)
+                    _reap(control, pids)
+                elif not _serve(control, pids, later, (wake_read, wake_write)):
+                    _end(pids)
+                    return
+            if later and not ready:
+                # One at a time: a job process that is wanted meanwhile does not wait for all of them.
+                _preload(later.pop(0), last=not later)
+
+
+def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple[int, int]) -> bool:
+    """Answer one packet; False when the agent is gone."""
+    try:
+        data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(array.array("i").itemsize))
+    except ConnectionResetError:
+        return False
+    if not data:
+        return False
+    request = json.loads(data)
+    if "preload" in request:
+        later += request["preload"]
+        return True
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(payload[: fds.itemsize])
+    pid = os.fork()
+    if pid == 0:
+        _become_child(control, fds[0], request["log"], wake)
+    os.close(fds[0])
+    pids.add(pid)
+    _tell(control, {"forked": request["fork"], "pid": pid})
+    return True
+
+
+def _become_child(control: socket.socket, fd: int, log: str, wake: tuple[int, int]) -> None:
+    """In the forked process: let go of everything of the fork server's, then be a job process. Does not return."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        for wake_fd in wake:
+            os.close(wake_fd)
+        child.main(socket.socket(fileno=fd), log)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _preload(name: str, *, last: bool) -> None:
+    """Import a module that most job processes want; one that starts a thread would make forking unsafe."""
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        sys.stderr.write(f"graticule: cannot preload {name}: {error}\n")
+    if not last:
+        return
+    gc.collect()
+    gc.freeze()  # the collector then leaves the shared pages of all children alone
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        sys.stderr.write(f"graticule: {threads} threads run in the fork server after loading what job processes want\n")
+
+
+def _reap(control: socket.socket, pids: set[int]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        if pid in pids:
+            pids.discard(pid)
+            _tell(control, {"ended": pid, "status": status})
+        _kill_strays(pids)
+
+
+def _kill_strays(pids: set[int]) -> None:
+    """Kill what an ended job process left behind: as subreapers, its orphans are children of this process now."""
+    me = os.getpid()
+    try:
+        children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    except OSError:  # not Linux, or a kernel without this list
+        return
+    for pid in map(int, children):
+        if pid not in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _tell(control: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        control.send(json.dumps(message).encode())
+    except OSError:
+        return  # the agent is gone; the next read says so
+
+
+def _end(pids: set[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,422 @@
+"""Build all parts from the settings, once."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import hmac
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from graticule.data.fetch import FetchPolicy
+from graticule.data.post import post
+from graticule.data.storages.local import LocalStorage
+from graticule.data.uploads import Uploads
+from graticule.errors import HomeInUse, InvalidSetting, NoSuchWorkspace, Unauthenticated
+from graticule.jobs.agent import Agent, AgentRules, now
+from graticule.jobs.callbacks import Callbacks, Write
+from graticule.jobs.executors.local import LocalExecutor, LocalLimits
+from graticule.jobs.feed import Feed
+from graticule.jobs.job import Failure, Job
+from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.manager import Engine, JobManager, own_files
+from graticule.jobs.messages import Described, ProcessRef
+from graticule.jobs.results import ResultStore
+from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.plugins import find_entry_points
+from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
+from graticule.processes.inputs import ReferencePolicy
+from graticule.settings import Settings
+from graticule.workspace import Workspace
+
+log = logging.getLogger("graticule")
+
+MAX_ATTEMPTS = 3
+"""How often a job is begun whose worker was lost each time."""
+
+_FETCH_S = 3600.0
+"""Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
+
+_PRELOAD_S = 5.0
+"""Seconds after the first answer until the fork server imports what most job processes want."""
+
+_SWEEP_S = 600
+"""Seconds between two sweeps of expired uploads."""
+
+CALLBACK_TIMEOUT_S = 10.0
+"""How long a subscriber may take to answer, looking up its name included."""
+
+_execute = msgspec.json.Decoder(Execute)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """Who sent a request, and into which workspace."""
+
+    workspace: str
+    actor: str
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """The running service: all parts, built from the settings."""
+
+    settings: Settings
+    ledger: SqliteLedger
+    executor: LocalExecutor
+    engine: Engine
+    callbacks: Callbacks
+    plugins: PluginSource
+    catalog: Catalog
+    policy: ReferencePolicy
+    samples: Path
+    lock: _HomeLock
+    _uploads: dict[str, Uploads] = field(default_factory=dict)
+    _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def visitor(self, workspace: str, authorization: str) -> Visitor:
+        """Return who sends a request with this ``Authorization`` header into a workspace.
+
+        Raises
+        ------
+        NoSuchWorkspace
+            If there is no such workspace, or not for the token's actor.
+        Unauthenticated
+            If tokens are configured and none of them was sent.
+        """
+        if workspace not in self.settings.workspaces.names:
+            raise NoSuchWorkspace(workspace)
+        tokens = self.settings.security.tokens
+        if not tokens:
+            return Visitor(workspace=workspace, actor="anonymous")
+        scheme, _, secret = authorization.partition(" ")
+        digest = hashlib.sha256(secret.strip().encode()).hexdigest()
+        for token in tokens:
+            if scheme.lower() == "bearer" and hmac.compare_digest(token.sha256, digest):
+                if token.workspaces and workspace not in token.workspaces:
+                    raise NoSuchWorkspace(workspace)
+                return Visitor(workspace=workspace, actor=token.actor)
+        raise Unauthenticated
+
+    def workspace(self, visitor: Visitor) -> Workspace:
+        """Return what this visitor works with."""
+        bundle = self._workspaces.get(visitor)
+        if bundle is None:
+            bundle = self._bundle(visitor)
+            if len(self._workspaces) > 1000:
+                self._workspaces.clear()
+            self._workspaces[visitor] = bundle
+        return bundle
+
+    def uploads(self, workspace: str) -> Uploads:
+        """Return the files of a workspace."""
+        if workspace not in self._uploads:
+            folder = _storage_folder(self.settings) / workspace / "uploads"
+            self._uploads[workspace] = Uploads(folder, self.samples)
+        return self._uploads[workspace]
+
+    def _bundle(self, visitor: Visitor) -> Workspace:
+        files = self.uploads(visitor.workspace)
+        jobs = JobManager(
+            workspace=visitor.workspace,
+            actor=visitor.actor,
+            private=bool(self.settings.security.tokens),
+            catalog=self.catalog,
+            engine=self.engine,
+            policy=self.policy,
+            find_file=files.find,
+        )
+        return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
+
+    def after_start(self, write: Write) -> None:
+        """Do what can wait until the first answer: warm the fork server, make the samples, take up old jobs.
+
+        Parameters
+        ----------
+        write : callable
+            Writes what subscribers are sent about a job.
+        """
+        # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
+        asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
+        self.callbacks.start(write)
+        self.engine.agent.wake()
+        self._in_background(self._sweep())
+        if not self.samples.is_dir():
+            self._in_background(_make_samples(self.samples))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _sweep(self) -> None:
+        """Remove uploads that have expired, now and then; a reader is refused them at once anyway."""
+        while True:
+            for workspace in self.settings.workspaces.names:
+                await asyncio.to_thread(self.uploads(workspace).sweep)
+            await asyncio.sleep(_SWEEP_S)
+
+    async def close(self) -> None:
+        """Stop everything, children first, the ledger last."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.engine.agent.close()
+        await self.callbacks.close()
+        await self.ledger.close()
+        self.lock.release()
+
+
+async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
+    """Return the running parts of a service.
+
+    Parameters
+    ----------
+    settings : Settings
+        What whoever runs the service has set.
+    plugins : sequence of str
+        Files and modules whose processes are served besides those of the settings.
+
+    Raises
+    ------
+    HomeInUse
+        If another server runs on the same home folder.
+    InvalidSetting
+        If something cannot be used as it is set.
+    """
+    home = settings.home
+    _make_home(home)
+    lock = _HomeLock.take(home)
+    if settings.database.url.startswith("postgresql"):
+        raise InvalidSetting("database.url", "PostgreSQL is not supported by this version; leave it empty for SQLite")
+    ledger = SqliteLedger(_database_path(settings))
+    scratch = home / "scratch"
+    await asyncio.to_thread(_clear, scratch)
+    executor = LocalExecutor(
+        scratch,
+        LocalLimits(
+            workers=settings.jobs.workers,
+            recycle_jobs=settings.jobs.recycle_jobs or sys.maxsize,
+            recycle_mib=settings.jobs.recycle_mib or sys.maxsize,
+            idle_s=settings.jobs.idle_s,
+        ),
+    )
+    source = PluginSource()
+    disabled = frozenset(settings.processes.disabled)
+    catalog = Catalog([source], lambda process_id: process_id not in disabled)
+    policy = ReferencePolicy(
+        allow_private_addresses=settings.security.allow_private_addresses,
+        allowed_folders=tuple(settings.security.allowed_folders),
+        max_bytes=settings.security.reference_max_mib << 20,
+        timeout_s=_FETCH_S,
+        idle_timeout_s=settings.security.reference_timeout_s,
+    )
+    samples = home / "samples"
+    results = ResultStore(LocalStorage(_storage_folder(settings)))
+    feed = Feed()
+    receivers = FetchPolicy(
+        allow_private_addresses=settings.security.allow_private_addresses, timeout_s=CALLBACK_TIMEOUT_S
+    )
+    callbacks = Callbacks(ledger, partial(post, policy=receivers))
+    feed.listen(callbacks)
+    parts: Parts
+
+    encoded_policy = msgspec.json.encode(policy)
+
+    def policy_of(job: Job) -> bytes:
+        if b'"href"' not in job.request:
+            return encoded_policy
+        execute = _execute.decode(job.request)
+        local, _ = own_files(execute, job.base, parts.uploads(job.workspace).find)
+        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local))
+
+    agent = Agent(
+        ledger, executor, feed, results, lambda _: catalog, policy_of,
+        AgentRules(
+            lease_s=settings.jobs.lease_s,
+            memory_limit_mib=settings.jobs.memory_limit_mib,
+            disk_limit_mib=settings.jobs.disk_limit_mib,
+            time_limit_s=settings.jobs.time_limit_s,
+        ),
+    )  # fmt: skip
+    parts = Parts(
+        settings=settings,
+        ledger=ledger,
+        executor=executor,
+        engine=Engine(ledger=ledger, agent=agent, feed=feed, results=results),
+        callbacks=callbacks,
+        plugins=source,
+        catalog=catalog,
+        policy=policy,
+        samples=samples,
+        lock=lock,
+    )
+    try:
+        await _find_processes(settings, plugins, executor, source)
+        await _recover(ledger)
+    except BaseException:
+        await parts.close()
+        raise
+    return parts
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+async def _find_processes(
+    settings: Settings, plugins: Sequence[str], executor: LocalExecutor, source: PluginSource
+) -> None:  # fmt: skip
+    """Have every plug-in described in a process of its own: what its import does cannot harm the server."""
+    refs = [*builtin_refs(), *configured_refs(settings, plugins)]
+    for described in await executor.describe(refs):
+        if described.error:
+            target = described.ref.id or described.ref.target
+            log.error("plug-in %s cannot be loaded: %s", target, described.error)
+            source.broken.append(BrokenPlugin(reference=target, reason=described.error))
+            source.remove(described.ref.id)  # another process must not answer in its place
+        for offer in _offers(described, settings):
+            if offer.ref.python and shutil.which(offer.ref.python) is None:
+                reason = f"its Python {offer.ref.python} does not exist or cannot be run"
+                log.error("process %s is not offered: %s", offer.description.id, reason)
+                source.broken.append(BrokenPlugin(reference=offer.description.id, reason=reason))
+                source.remove(offer.description.id)
+                continue
+            source.add(offer)
+
+
+def builtin_refs() -> list[ProcessRef]:
+    """Return where the built-in processes are found."""
+    folder = resources.files("graticule.processes.builtin")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".py") and entry.name[0] != "_")
+    return [ProcessRef(target=f"graticule.processes.builtin.{name[:-3]}") for name in names]
+
+
+def configured_refs(settings: Settings, plugins: Sequence[str] = ()) -> list[ProcessRef]:
+    """Return where all others are found; what a later one has replaces what an earlier one or a built-in one has."""
+    refs = [ProcessRef(target=point.value) for point in find_entry_points("processes")]
+    for target in (*settings.processes.plugins, *plugins):
+        place, colon, name = target.partition(":")
+        if place.endswith(".py"):
+            place = str(Path(place).expanduser().absolute())  # job processes have other working folders
+        refs.append(ProcessRef(target=f"{place}{colon}{name}"))
+    for name, each in settings.processes.each.items():
+        if each.processor is not None:
+            target = str(each.processor.get("name", ""))
+            refs.append(
+                ProcessRef(
+                    kind="pygeoapi", target=target, id=name, options=json.dumps(each.processor), python=each.python
+                )
+            )
+    return refs
+
+
+def _offers(described: Described, settings: Settings) -> list[Offer]:
+    offers = []
+    for document, fresh in zip(described.documents, described.fresh, strict=True):
+        description = msgspec.json.decode(document, type=ProcessDescription)
+        each = settings.processes.each.get(description.id)
+        python = each.python if each is not None else described.ref.python
+        ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
+        offers.append(Offer(description=description, ref=ref, fresh=fresh))
+    return offers
+
+
+# --- the home folder --------------------------------------------------------------------------------------------------
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting("storage.home", f"{home} cannot be made: {error.strerror}") from error
+
+
+class _HomeLock:
+    """Says that a running server owns a home folder, and which."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, home: Path) -> _HomeLock:
+        path = home / "lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = path.read_text().strip()
+            os.close(descriptor)
+            raise HomeInUse(str(home), int(owner) if owner.isdigit() else 0) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let the home go; a killed server's is let go by the system."""
+        os.close(self._descriptor)
+
+
+def _database_path(settings: Settings) -> Path:
+    url = settings.database.url
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else settings.home / "graticule.db"
+
+
+def _storage_folder(settings: Settings) -> Path:
+    return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
+
+
+def _clear(scratch: Path) -> None:
+    """Remove what job processes of an earlier server left; none of them lives, since the lock was free."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+
+
+async def _recover(ledger: SqliteLedger) -> None:
+    at = now()
+
+    def give_up(job: Job) -> Job:
+        detail = "the server was stopped while the job ran, and nobody waits for its result any more"
+        if not job.sync:
+            detail = f"the server was stopped while the job ran, {job.attempts} times; it is not tried again"
+        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail))
+        return job.moved_to("failed", at=at, failure=failure, message=detail)
+
+    began = time.monotonic()
+    touched = await ledger.recover(at, max_attempts=MAX_ATTEMPTS, give_up=give_up)
+    if touched:
+        log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+
+
+async def _make_samples(folder: Path) -> None:
+    """Generate the sample data in a process of its own: the server itself never loads raster libraries."""
+    unfinished = folder.with_name("samples.unfinished")
+    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
+    call = "from graticule.processes.samples import generate_samples; generate_samples(Path(sys.argv[1]))"
+    code = f"import sys; from pathlib import Path; sys.path[:] = {sys.path!r}; {call}"
+    # In a session of its own, so that Ctrl-C does not reach it, and giving way to whoever asks for something meanwhile.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", f"import os; os.nice(15); {code}", str(unfinished), start_new_session=True
+    )
+    try:
+        if await process.wait() == 0:
+            unfinished.rename(folder)
+        else:
+            log.error("the sample data could not be generated in %s", folder)
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise

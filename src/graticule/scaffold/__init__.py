@@ -1,0 +1,82 @@
+"""A plug-in package to start from: one documented process, its test and a README."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import string
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from graticule.errors import Fault, InvalidInputs
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_RESERVED = frozenset({"graticule", "test", "tests"})
+
+TEMPLATES = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "package/init.py": "src/$package/__init__.py",
+    "tests/test.py": "tests/test_$package.py",
+}
+"""Templates in ``template/`` (each ends in ``.template``) and where they go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaffold:
+    """What was made."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+
+def make_plugin(name: str, parent: Path) -> Scaffold:
+    """
+    Make a plug-in package in a new folder of its name.
+
+    Parameters
+    ----------
+    name : str
+        Identifier of its process: small letters, digits and hyphens; the package has ``_`` for ``-``.
+    parent : Path
+        Where the folder is made.
+
+    Returns
+    -------
+    Scaffold
+        The folder and the files in it.
+
+    Raises
+    ------
+    InvalidInputs
+        If the name cannot be that of a package, or the folder exists.
+    """
+    if reason := _fault_of(name):
+        raise InvalidInputs([Fault("/name", reason)])
+    folder = parent / name
+    if folder.exists():
+        raise InvalidInputs([Fault("/name", f"{str(folder)!r} exists; choose another name or remove it")])
+    package = name.replace("-", "_")
+    words = {"name": name, "package": package, "title": name.replace("-", " ").capitalize()}
+    return Scaffold(folder=folder, files=tuple(_written(folder, words)))
+
+
+def _fault_of(name: str) -> str | None:
+    if not _NAME.fullmatch(name):
+        return f"{name!r} must be small letters, digits and single hyphens, beginning with a letter, e.g. 'my-process'"
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED:
+        return f"{name!r} means something else in Python or here; choose another name"
+    return None
+
+
+def _written(folder: Path, words: dict[str, str]) -> list[Path]:
+    made = []
+    for source, place in TEMPLATES.items():
+        template = resources.files("graticule.scaffold").joinpath(f"template/{source}.template")
+        path = folder / string.Template(place).substitute(words)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(string.Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+        made.append(path)
+    return made

@@ -1,0 +1,579 @@
+"""What whoever runs the service may set, and how it is read: defaults < file < variables < command line.
+
+One frozen object with nested sections. A limit of 0 means: none. Relative paths in a settings file start at the folder
+of that file, elsewhere at the working folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Meta
+
+from graticule.errors import InvalidSetting
+from graticule.pygeoapi_settings import read_pygeoapi
+
+PREFIX = "GRATICULE_"
+
+CLIENT_VARIABLES = frozenset({"GRATICULE_URL", "GRATICULE_TOKEN", "GRATICULE_WORKSPACE", "GRATICULE_CONFIG"})
+"""Variables that the command line reads for itself; settings never clash with them, having two underscores."""
+
+RESERVED_WORKSPACES = frozenset(
+    {"api", "processes", "jobs", "conformance", "static", "files", "health", "metrics", "admin"}
+)
+"""First path segments that mean something else, so that no workspace may have them."""
+
+_TEST_PREFIX = "GRATICULE_TEST_"  # what the test suite reads
+
+_SECRET = {"secret": True}
+_PATH = {"path": True}
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+PathText = Annotated[str, Meta(extra=_PATH)]
+PathTexts = Annotated[tuple[str, ...], Meta(extra=_PATH)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that belong together."""
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """Where the service listens and what it takes from a request."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback, so that nothing is offered to a network before somebody decides it."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 takes a free one, which is printed at the start."""
+
+    public_url: str = ""
+    """Absolute address under which clients reach the service, path prefix included; every link begins with it.
+
+    Empty: what the request says, and Forwarded headers if they come from `trusted_proxies`.
+    """
+
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks (CIDR) whose Forwarded and X-Forwarded-* headers are believed, e.g. ``10.0.0.0/8``.
+
+    Nobody by default: whoever may set these headers decides where every link leads.
+    """
+
+    title: str = "Graticule"
+    """Name of the service on its landing page."""
+
+    description: str = "Geoprocessing over the web"
+    """One sentence for the landing page."""
+
+    sync_limit_s: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds that a synchronous execution may hold its connection; proxies in between often give up after 60."""
+
+    body_limit_mib: Positive = 32
+    """MiB that the body of a request may have, uploads excepted; larger values are sent by reference."""
+
+    upload_limit_mib: Count = 10_240
+    """MiB that one uploaded file may have; 0: no limit but the disk."""
+
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose pages may read from the service (CORS); ``*`` is everyone, empty is nobody else.
+
+    Everyone by default, as open geodata services do; tokens travel in a header, never in a cookie.
+    """
+
+
+class Database(Section, frozen=True, kw_only=True):
+    """Where the ledger of jobs is kept."""
+
+    url: Annotated[str, Meta(extra=_SECRET)] = ""
+    """``postgresql://user:password@host:port/name``, or ``sqlite:///path``. Empty: an SQLite file in the home folder.
+
+    SQLite serves one server on one machine and needs no care; PostgreSQL serves several.
+    """
+
+
+class Jobs(Section, frozen=True, kw_only=True):
+    """How many jobs run, how long and how large."""
+
+    workers: Positive = 2
+    """Jobs that run at the same time on this machine. Each may use a whole core and the memory of its rasters."""
+
+    executor: Literal["local"] = "local"
+    """Where the processes of jobs run: ``local`` is this machine."""
+
+    memory_limit_mib: Count = 0
+    """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit."""
+
+    time_limit_s: Seconds = 0.0
+    """Seconds that a job may run before it is stopped and failed. 0: no limit."""
+
+    disk_limit_mib: Count = 0
+    """MiB that the folder of a running job may hold, results included. 0: no limit."""
+
+    recycle_mib: Count = 512
+    """MiB by which a kept job process may have grown before it is replaced; libraries leak, slowly. 0: never."""
+
+    recycle_jobs: Count = 1000
+    """Jobs after which a kept job process is replaced. 0: never."""
+
+    idle_s: Seconds = 60.0
+    """Seconds that a job process waits for the next job of the same process before it ends and frees its memory."""
+
+    lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    """Seconds after which the jobs of an agent that is not heard of go to another; renewed four times as often."""
+
+
+class Storage(Section, frozen=True, kw_only=True):
+    """Where files lie and how long."""
+
+    home: PathText = "graticule-home"
+    """Folder of everything the server keeps: ledger, results, logs, scratch, sample data. One server owns a home."""
+
+    folder: PathText = ""
+    """Folder of results and uploads. Empty: below the home; name another disk if results are large."""
+
+    upload_expiry_hours: Count = 24
+    """Hours after which an uploaded file is removed. 0: never."""
+
+
+class Token(Section, frozen=True, kw_only=True):
+    """One bearer token: who it names and where it opens. The token itself is kept nowhere."""
+
+    actor: str
+    """Name of who holds the token; jobs belong to it."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", extra=_SECRET)]
+    """SHA-256 of the token, 64 lower-case hexadecimal digits: ``printf %s TOKEN | sha256sum``."""
+
+    workspaces: tuple[str, ...] = ()
+    """Workspaces that it opens. Empty: all."""
+
+
+class Security(Section, frozen=True, kw_only=True):
+    """Who may enter, and what a job may fetch."""
+
+    tokens: Annotated[tuple[Token, ...], Meta(extra=_SECRET)] = ()
+    """Bearer tokens, each with `actor`, `sha256` and `workspaces`. None: everyone is the same anonymous actor."""
+
+    allow_private_addresses: bool = False
+    """Whether inputs may refer to loopback and private addresses.
+
+    Not by default: a reference would make the server read what only the server can reach.
+    """
+
+    allowed_folders: PathTexts = ()
+    """Folders below which inputs may refer to files of this machine by ``file:``. None by default."""
+
+    reference_max_mib: Positive = 10_240
+    """MiB that one referenced input may have; fetching stops there."""
+
+    reference_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds without a byte after which fetching a reference is given up."""
+
+
+class Workspaces(Section, frozen=True, kw_only=True):
+    """Rooms in which jobs and files do not see each other."""
+
+    names: tuple[str, ...] = ("default",)
+    """Names of the workspaces; each is a segment of a path: ``/{workspace}/ogc-api/...``."""
+
+    default: str = "default"
+    """The workspace that is served at the root too; one of `names`."""
+
+
+class ProcessSettings(Section, frozen=True, kw_only=True):
+    """How one process is run."""
+
+    python: PathText = ""
+    """Path of the Python that runs it, with packages of its own. Empty: the one of the server."""
+
+    processor: dict[str, Any] | None = None
+    """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
+
+
+class Processes(Section, frozen=True, kw_only=True):
+    """Which processes are offered."""
+
+    plugins: PathTexts = ()
+    """Files (``name.py``) and importable modules whose processes are offered, besides installed plug-ins."""
+
+    disabled: tuple[str, ...] = ()
+    """Identifiers of processes that are not offered, built-in ones too."""
+
+    each: dict[str, ProcessSettings] = {}
+    """Settings of single processes by identifier; a file writes them as ``[processes.NAME]``."""
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """How large lists and documents may be."""
+
+    page_size: Positive = 10
+    """Entries of a page of a list when the request names no ``limit``; 10 is the standard's own default."""
+
+    page_max: Positive = 1000
+    """Entries of a page at most; a larger ``limit`` is cut to this."""
+
+    json_depth: Annotated[int, Meta(ge=8, le=500)] = 64
+    """Levels of nesting in a JSON body; deeper ones are refused before they cost anything."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings, complete and checked."""
+
+    server: Server = Server()
+    database: Database = Database()
+    jobs: Jobs = Jobs()
+    storage: Storage = Storage()
+    security: Security = Security()
+    workspaces: Workspaces = Workspaces()
+    processes: Processes = Processes()
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        _check_addresses(self)
+        _check_workspaces(self)
+        if self.limits.page_size > self.limits.page_max:
+            raise InvalidSetting("limits.page_size", f"must not be above limits.page_max ({self.limits.page_max})")
+
+    @property
+    def home(self) -> Path:
+        """The home folder, absolute."""
+        return Path(self.storage.home).expanduser().absolute()
+
+
+def _check_addresses(settings: Settings) -> None:
+    url = settings.server.public_url
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment):
+        raise InvalidSetting("server.public_url", f"{url!r} is no absolute http or https address without a query")
+    for proxy in settings.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise InvalidSetting("server.trusted_proxies", f"{proxy!r} is no IP address or network") from None
+    scheme = urlsplit(settings.database.url).scheme
+    if settings.database.url and scheme not in {"sqlite", "postgresql"}:
+        raise InvalidSetting("database.url", f"scheme {scheme!r} is not known; use postgresql:// or sqlite:///")
+
+
+def _check_workspaces(settings: Settings) -> None:
+    names = settings.workspaces.names
+    for name in names:
+        if name in RESERVED_WORKSPACES:
+            raise InvalidSetting("workspaces.names", f"{name!r} is reserved for an address of the service")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
+            raise InvalidSetting("workspaces.names", f"{name!r} must be letters, digits, '_', '.' or '-', 63 at most")
+    if settings.workspaces.default not in names:
+        raise InvalidSetting(
+            "workspaces.default", f"{settings.workspaces.default!r} is not among workspaces.names ({', '.join(names)})"
+        )
+    for token in settings.security.tokens:
+        if strange := [name for name in token.workspaces if name not in names]:
+            raise InvalidSetting("security.tokens", f"{token.actor!r} names workspace {strange[0]!r}, which is none")
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """Settings as they took effect, with where each came from."""
+
+    settings: Settings
+
+    sources: Mapping[str, str]
+    """Dotted name of a setting → the file, variable or option that set it; a name that is absent has its default."""
+
+    warnings: tuple[str, ...] = ()
+    """What was read but does not mean here what its writer may expect."""
+
+    def source(self, name: str) -> str:
+        """Return where the value of a setting comes from."""
+        return self.sources.get(name, "default")
+
+
+@dataclass(slots=True)
+class _Layers:
+    """Values by dotted name, each layer laid over the ones before."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def lay(self, name: str, value: Any, source: str) -> None:
+        self.values[name] = value
+        self.sources[name] = source
+
+
+def read_settings(
+    config: Path | None = None, *, environ: Mapping[str, str], options: Mapping[str, tuple[Any, str]] | None = None
+) -> Effective:
+    """
+    Return the settings from defaults, a file, variables and the command line, later ones winning.
+
+    Parameters
+    ----------
+    config : Path, optional
+        A TOML file, or a pygeoapi configuration if its name ends in ``.yml`` or ``.yaml``.
+    environ : Mapping
+        Variables; those named ``GRATICULE_SECTION__NAME`` are read, others that begin so are refused.
+    options : Mapping, optional
+        Dotted name → value and the name of the option that gave it, e.g. ``{"server.port": (0, "--port")}``.
+
+    Returns
+    -------
+    Effective
+        Settings, sources and warnings.
+
+    Raises
+    ------
+    InvalidSetting
+        If a name is not known or a value does not fit; the message names it and where it stands.
+    """
+    layers = _Layers()
+    warnings: tuple[str, ...] = ()
+    if config is not None:
+        tables, warnings = _read_file(config, environ)
+        is_toml = config.suffix not in {".yml", ".yaml"}
+        for name, value in _leaves_of(tables, str(config)):
+            layers.lay(name, _anchored(name, value, config.absolute().parent) if is_toml else value, str(config))
+    for name, value, variable in _variables(environ):
+        layers.lay(name, value, variable)
+    for name, (value, option) in (options or {}).items():
+        layers.lay(name, value, option)
+    return Effective(settings=_build(layers), sources=layers.sources, warnings=warnings)
+
+
+def iter_settings(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Yield every setting by its dotted name, with secrets hidden."""
+    for section in Settings.__struct_fields__:
+        values = getattr(settings, section)
+        for name in values.__struct_fields__:
+            dotted = f"{section}.{name}"
+            yield dotted, _hidden(dotted, getattr(values, name))
+
+
+def setting_names() -> list[str]:
+    """Return the dotted name of every setting."""
+    return list(_TYPES)
+
+
+def default_of(name: str) -> Any:
+    """Return the default of a setting."""
+    section, _, key = name.partition(".")
+    return getattr(getattr(Settings(), section), key)
+
+
+def _types() -> dict[str, Any]:
+    """Return the type of every setting by its dotted name."""
+    sections = get_type_hints(Settings, include_extras=True)
+    return {
+        f"{section}.{name}": hint
+        for section, struct in sections.items()
+        for name, hint in get_type_hints(struct, include_extras=True).items()
+    }
+
+
+_TYPES = _types()
+
+
+def _extra(hint: Any) -> Mapping[str, Any]:
+    metas = [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, Meta)]
+    return next((meta.extra for meta in metas if meta.extra), {})
+
+
+def _plain(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _hidden(name: str, value: Any) -> Any:
+    if name == "security.tokens":
+        return tuple(msgspec.structs.replace(token, sha256="********") for token in value)
+    if not _extra(_TYPES[name]).get("secret") or not value:
+        return msgspec.to_builtins(value) if name == "processes.each" else value
+    parts = urlsplit(value)
+    if parts.password is None:
+        return value
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:********@{place}"))
+
+
+def _read_file(config: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSetting("--config", f"{str(config)!r} cannot be read: {error}") from error
+    if config.suffix in {".yml", ".yaml"}:
+        return read_pygeoapi(text, environ)
+    try:
+        return tomllib.loads(text), ()
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting("--config", f"{str(config)!r} is no TOML: {error}") from error
+
+
+def _leaves_of(tables: Mapping[str, Any], source: str) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a file by dotted name; single processes become ``processes.each``."""
+    for section, values in tables.items():
+        if section not in Settings.__struct_fields__:
+            raise _unknown(section, list(Settings.__struct_fields__), source)
+        if not isinstance(values, Mapping):
+            raise InvalidSetting(section, f"is a section and needs a table of settings ({source})")
+        each = {name: value for name, value in values.items() if section == "processes" and isinstance(value, Mapping)}
+        if each:
+            yield "processes.each", {**each.pop("each", {}), **each}
+        for name, value in values.items():
+            if name not in each and name != "each":
+                yield _known(f"{section}.{name}", source), value
+
+
+def _known(name: str, source: str) -> str:
+    if name not in _TYPES:
+        raise _unknown(name, list(_TYPES), source)
+    return name
+
+
+def _unknown(name: str, known: list[str], source: str) -> InvalidSetting:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+    return InvalidSetting(name, f"there is no such setting; {remedy} ({source})")
+
+
+def _anchored(name: str, value: Any, folder: Path) -> Any:
+    """Return `value` with relative paths starting at `folder`; a plug-in is a path only if it ends in ``.py``."""
+    if name == "processes.each" and isinstance(value, Mapping):
+        return {process: _anchored_python(table, folder) for process, table in value.items()}
+    if not _extra(_TYPES[name]).get("path"):
+        return value
+    if isinstance(value, list):
+        return (
+            [_anchored_path(item, folder) for item in value]
+            if name != "processes.plugins"
+            else [_anchored_path(item, folder) if _is_file(item) else item for item in value]
+        )
+    return _anchored_path(value, folder)
+
+
+def _anchored_python(table: Any, folder: Path) -> Any:
+    if isinstance(table, Mapping) and "/" in str(table.get("python", "")):
+        return {**table, "python": _anchored_path(table["python"], folder)}
+    return table
+
+
+def _anchored_path(value: Any, folder: Path) -> Any:
+    return str(folder / Path(value).expanduser()) if isinstance(value, str) and value else value
+
+
+def _is_file(plugin: Any) -> bool:
+    return isinstance(plugin, str) and plugin.partition(":")[0].endswith(".py")
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a setting: ``jobs.workers`` is ``GRATICULE_JOBS__WORKERS``."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """Yield dotted name, value and variable of every setting in `environ`."""
+    names = {variable_of(name): name for name in _TYPES}
+    each: dict[str, dict[str, str]] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(_TEST_PREFIX) or variable in CLIENT_VARIABLES:
+            continue
+        if variable in names:
+            yield names[variable], _from_text(names[variable], text, variable), variable
+        elif match := re.fullmatch(PREFIX + "PROCESSES__(.+)__PYTHON", variable):
+            name = match[1].lower().replace("_", "-") if match[1].isupper() else match[1]
+            each[name] = {"python": text}
+            yield f"processes.each.{name}", each[name], variable
+        else:
+            raise _unknown(variable, [*names, *CLIENT_VARIABLES], "environment")
+
+
+def _from_text(name: str, text: str, variable: str) -> Any:
+    """Return the text of a variable as what its setting needs; lists come as JSON or parted by commas."""
+    kind = _plain(_TYPES[name])
+    if get_origin(kind) not in {tuple, dict}:
+        return _Text(text.strip()) if kind is not str else text
+    if text.lstrip().startswith(("[", "{")):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise InvalidSetting(name, f"{error} ({variable})") from error
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+class _Text(str):
+    """A value that came as text, so that ``8080`` may be a number and ``yes`` a truth value."""
+
+    __slots__ = ()
+
+
+_TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _build(layers: _Layers) -> Settings:
+    sections: dict[str, dict[str, Any]] = {section: {} for section in Settings.__struct_fields__}
+    each: dict[str, Any] = {}
+    for name, value in layers.values.items():
+        if name.startswith("processes.each."):
+            process = name.removeprefix("processes.each.")
+            each[process] = {**each.get(process, {}), **value}
+        elif name == "processes.each":
+            each = {**value, **each} if isinstance(value, Mapping) else value
+        else:
+            section, _, key = name.partition(".")
+            sections[section][key] = _converted(name, value, layers.sources[name])
+    if each:
+        source = next(source for name, source in layers.sources.items() if name.startswith("processes.each"))
+        sections["processes"]["each"] = _converted("processes.each", each, source)
+    hints = get_type_hints(Settings)
+    return Settings(**{section: hints[section](**values) for section, values in sections.items()})
+
+
+def _converted(name: str, value: Any, source: str) -> Any:
+    """Return `value` as the type of its setting, or say which setting it does not fit."""
+    hint = _TYPES[name]
+    kind = _plain(hint)
+    if isinstance(value, _Text) and kind is bool:
+        value = _TRUTH.get(value.lower(), value)
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise InvalidSetting(name, f"{str(value)!r} is not known; use {' or '.join(get_args(kind))} ({source})")
+    _check_members(name, value, source)
+    try:
+        return msgspec.convert(value, hint, strict=not isinstance(value, _Text))
+    except msgspec.ValidationError as error:
+        shown = "" if _extra(hint).get("secret") else f"{_shown(value)} does not fit: "
+        raise InvalidSetting(name, f"{shown}{_sentence(str(error))} ({source})") from error
+
+
+def _check_members(name: str, value: Any, source: str) -> None:
+    """Refuse what the table of a process or of a token has that neither knows."""
+    tables: list[tuple[str, Any, type[Section]]]
+    if name == "processes.each" and isinstance(value, Mapping):
+        tables = [(f"processes.{process}", table, ProcessSettings) for process, table in value.items()]
+    elif name == "security.tokens" and isinstance(value, list):
+        tables = [(name, table, Token) for table in value]
+    else:
+        return
+    for place, table, struct in tables:
+        known = [f"{place}.{member}" for member in struct.__struct_fields__]
+        for member in table if isinstance(table, Mapping) else ():
+            if f"{place}.{member}" not in known:
+                raise _unknown(f"{place}.{member}", known, source)
+
+
+def _shown(value: Any) -> str:
+    text = repr(str(value) if isinstance(value, _Text) else value)
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].lower() + reason[1:]

@@ -1,0 +1,1 @@
+"""The contract tests that authors of variants subclass."""

@@ -1,0 +1,1 @@
+"""Older and foreign shapes of the same things: they translate and never decide."""

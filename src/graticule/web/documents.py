@@ -1,0 +1,413 @@
+"""Turn jobs and results into the documents that were asked for: 1.0 or draft 2.0, raw or document."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graticule.compat import RESULTS_ROLE
+from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, ResultNotAvailable
+from graticule.jobs.job import Job, Manifest, StoredOutput, StoredValue
+from graticule.jobs.manager import require_success
+from graticule.jobs.outputs import is_json
+from graticule.jobs.results import ResultStore
+from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem, format_time
+from graticule.ogc.jobs import StatusInfo
+from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.web.negotiation import admits, choose, profile_uri
+from graticule.web.preferences import Preferences
+from graticule.web.problems import problem_of
+from graticule.web.requests import accept_of
+from graticule.web.responses import VARY, ContentResponse, FilePart, Part, disposition, file_response
+
+LARGE = 1 << 20
+"""Bytes from which a value is a link in a results document, unless it was asked for inline."""
+
+MULTIPART = "multipart/related"
+RESULTS_PROFILE = "ogc-results"
+
+
+# --- status ----------------------------------------------------------------------------------------------------
+
+
+def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo:
+    """Return the status document of a job: the union of 1.0 and the draft, without members that are not known.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    base : str
+        Address that links begin with.
+    steps : sequence of str
+        Names of the logs that it left.
+    """
+    here = f"{base}/jobs/{job.id}"
+    links = [
+        Link(href=here, rel="self", type=JSON, title="This document"),
+        Link(href=here, rel="monitor", type=JSON, title="Status"),
+        Link(href=f"{here}?f=html", rel="alternate", type=HTML, title="This document as a page"),
+        Link(href=f"{base}/jobs", rel="up", type=JSON, title="All jobs"),
+    ]
+    exception: Problem | None = None
+    if job.status == "successful":
+        links.append(Link(href=f"{here}/results", rel=REL_RESULTS, type=JSON, title="Results"))
+    elif job.status == "failed":
+        exception = failure_problem(job, here)
+        links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
+    for step in steps:
+        title = "Tool log" if step == "process" else f"Tool log {step}"
+        links.append(Link(href=f"{here}/logs/{step}", rel=REL_LOG, type="text/plain", title=title))
+    return StatusInfo(
+        id=job.id,
+        job_id=job.id,
+        type="process" if job.type == "sync" else job.type,
+        processing_entity_type="ogc-api-processes",
+        process_id=job.process,
+        status=job.status,
+        message=job.message or None,
+        progress=job.progress,
+        created=_moment(job.created),
+        started=_moment(job.started),
+        finished=_moment(job.finished),
+        updated=_moment(job.updated),
+        exception=exception,
+        links=links,
+    )
+
+
+def failure_problem(job: Job, instance: str) -> Problem:
+    """Return the problem document of a failed job."""
+    try:
+        require_success(job)
+    except GraticuleError as error:
+        return problem_of(error, instance)[1]
+    raise ValueError(f"job {job.id} did not fail")
+
+
+@lru_cache(maxsize=1024)  # created, started and updated are mostly one moment
+def _moment(microseconds: int) -> str | None:
+    return format_time(datetime.fromtimestamp(microseconds / 1e6, UTC)) if microseconds else None
+
+
+# --- results ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """The results of a job, and how they were asked for."""
+
+    job: Job
+    manifest: Manifest
+    execute: Execute
+    """As it was sent; ``response`` and transmission modes of 1.0 are read from it."""
+    description: ProcessDescription | None
+    """None when the process is no longer offered."""
+    store: ResultStore
+    base: str
+
+    @property
+    def here(self) -> str:
+        return f"{self.base}/jobs/{self.job.id}/results"
+
+    @property
+    def speaks_1_0(self) -> bool:
+        """Whether the request is one of 1.0."""
+        return speaks_1_0(self.execute)
+
+    @property
+    def are_pygeoapis(self) -> bool:
+        """Whether a processor of pygeoapi made them; its document is an array of what it returned."""
+        metadata = self.description.metadata if self.description is not None else None
+        return len(self.manifest) == 1 and any(one.role == RESULTS_ROLE for one in metadata or ())
+
+    def by_reference(self, name: str) -> bool:
+        wanted = (self.execute.outputs or {}).get(name)
+        return wanted is not None and wanted.transmission_mode == "reference"
+
+    def only(self, names: Sequence[str]) -> Results:
+        """Return the results of some outputs alone."""
+        return replace(self, manifest={name: output for name, output in self.manifest.items() if name in names})
+
+    def part(self, value: StoredValue) -> Part:
+        """Return the content of a value."""
+        if value.file is not None:
+            return FilePart(self.store.path_of(self.job.key, value), value.size)
+        return value.content or b""
+
+
+def speaks_1_0(execute: Execute) -> bool:
+    """Return whether a request uses what only 1.0 has: ``response`` or a transmission mode."""
+    return execute.response is not None or any(
+        wanted.transmission_mode is not None for wanted in (execute.outputs or {}).values()
+    )
+
+
+def results_response(
+    request: Request, results: Results, prefer: Preferences, profiles: Sequence[str], *, executing: bool
+) -> Response:  # fmt: skip
+    """Return the results of a job in the shape that its request and this one ask for (X-SERVE).
+
+    Parameters
+    ----------
+    request : Request
+        Its Accept header decides where the standard leaves a choice.
+    results : Results
+        What is to be returned.
+    prefer : Preferences
+        ``return=minimal`` or ``representation``.
+    profiles : sequence of str
+        Profiles that were asked for; ``ogc-results`` asks for a results document whatever else is said.
+    executing : bool
+        True for the answer to an execution, False for the results of a job.
+    """
+    execute, accept = results.execute, accept_of(request)
+    if execute.outputs == {} and execute.response is None:
+        if executing:
+            return Response(status_code=204, headers={"vary": VARY})
+        raise ResultNotAvailable(results.job.id, "its request asked for no outputs")
+    headers = (
+        {} if results.speaks_1_0 and executing else {"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'}
+    )
+    if RESULTS_PROFILE in profiles or execute.response == "document":
+        return _document(request, results, prefer, headers, profile=RESULTS_PROFILE in profiles)
+    names = list(results.manifest)
+    referenced = [name for name in names if results.by_reference(name)]
+    raw = execute.response == "raw" or bool(referenced)
+    if names and len(referenced) == len(names):
+        return Response(status_code=204, headers={**headers, "link": _reference_links(results)})
+    if raw and len(names) > 1 and admits(accept, MULTIPART):
+        return _multipart(results, headers)
+    if raw and len(names) > 1:
+        return _document(request, results, prefer, headers, profile=False)
+    if len(names) == 1:
+        return single_output(request, results, names[0], headers)
+    if admits(accept, JSON):
+        return _document(request, results, prefer, headers, profile=not (results.speaks_1_0 and executing))
+    if admits(accept, MULTIPART):
+        return _multipart(results, headers)
+    raise NotAcceptable(accept, [JSON, MULTIPART])
+
+
+def single_output(
+    request: Request, results: Results, name: str, headers: Mapping[str, str], index: int | None = None
+) -> Response:  # fmt: skip
+    """Return one output as itself: its value in its own media type, or an array where several are allowed."""
+    output = results.manifest.get(name)
+    if output is None:
+        raise OutputNotProduced(results.job.id, name)
+    headers = {"vary": VARY, **headers}
+    if output.many and index is None:
+        return _values(request, results, output, {**headers, "OGC-Output-Values-Count": str(len(output.values))})
+    if (index or 0) >= len(output.values):
+        raise OutputNotProduced(results.job.id, f"{name}/{index}")
+    value = output.values[index or 0]
+    if value.href is not None:
+        return Response(status_code=303, headers={**headers, "location": value.href})
+    accept = accept_of(request)
+    chosen = choose(accept, _alternatives(value))
+    content, tag = results.part(value), f'"{value.sha256[:32]}"'
+    if chosen == JSON and not is_json(value.media_type):
+        content, tag = msgspec.json.encode(_text(results, value)), f'"{value.sha256[:28]}json"'
+        return file_response(request, content, media_type=JSON, tag=tag, headers=dict(headers))
+    if chosen == "text/plain" and value.media_type != "text/plain" and isinstance(content, bytes):
+        literal = msgspec.json.decode(content)
+        content, tag = (
+            (literal if isinstance(literal, str) else content.decode()).encode(),
+            f'"{value.sha256[:28]}text"',
+        )
+        return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag, headers=dict(headers))
+    media_type = f"{value.media_type}; charset=utf-8" if value.media_type == "text/plain" else value.media_type
+    if value.file is not None and not is_json(value.media_type):
+        headers = {**headers, "content-disposition": disposition("inline", value.file)}
+    return file_response(request, content, media_type=media_type, tag=tag, headers=dict(headers))
+
+
+def _alternatives(value: StoredValue) -> list[str]:
+    """Return the media types that a value can be sent in; its own first."""
+    offered = [value.media_type]
+    if value.media_type == JSON:
+        if value.content is not None and value.content[:1] not in b"{[":
+            offered.append("text/plain")
+    elif (_is_text(value.media_type) and value.size <= LARGE) or is_json(value.media_type):
+        offered.append(JSON)
+    return offered
+
+
+def _values(request: Request, results: Results, output: StoredOutput, headers: Mapping[str, str]) -> Response:
+    """Return all values of a multi-valued output as one array (profile ogc-values)."""
+    choose(accept_of(request), [JSON])
+    parts: list[Part] = [b"["]
+    for index, value in enumerate(output.values):
+        parts += [b"," if index else b"", *_inline(results, value, bare=True)]
+    link = f'<{profile_uri("ogc-values")}>; rel="profile"'
+    joined = ", ".join(filter(None, (headers.get("link"), link)))
+    return ContentResponse([*parts, b"]"], media_type=JSON, headers={**headers, "link": joined})
+
+
+def _document(
+    request: Request, results: Results, prefer: Preferences, headers: Mapping[str, str], *, profile: bool
+) -> Response:  # fmt: skip
+    """Return a results document, written from the kept pieces without building it in memory."""
+    if not admits(accept_of(request), JSON):
+        raise NotAcceptable(accept_of(request), [JSON])
+    if results.are_pygeoapis and not profile:
+        return _pygeoapi_document(results, headers)
+    everything = prefer.returns == "representation" or (results.speaks_1_0 and prefer.returns is None)
+    parts = results_parts(results, lambda value: value.size > LARGE and not everything)
+    headers = {"vary": VARY, **headers}
+    if prefer.returns is not None:
+        headers["preference-applied"] = f"return={prefer.returns}"
+    if profile:
+        link = f'<{profile_uri(RESULTS_PROFILE)}>; rel="profile"'
+        headers["link"] = ", ".join(filter(None, (headers.get("link"), link)))
+        headers["content-profile"] = f"<{profile_uri(RESULTS_PROFILE)}>"
+    if all(isinstance(part, bytes) for part in parts):
+        return Response(b"".join(parts), headers=headers, media_type=JSON)  # type: ignore[arg-type]
+    return ContentResponse(parts, media_type=JSON, headers=headers)
+
+
+def results_parts(results: Results, by_link: Callable[[StoredValue], bool]) -> list[Part]:
+    """Return the pieces of a results document.
+
+    Parameters
+    ----------
+    results : Results
+        What it tells of.
+    by_link : callable
+        Says which values are linked, besides those that lie elsewhere or were asked for by reference.
+    """
+    parts: list[Part] = [b"{"]
+    for name, output in results.manifest.items():
+        parts.append((b"" if len(parts) == 1 else b",") + msgspec.json.encode(name) + b":")
+        linked = results.by_reference(name)
+        bare = _is_bbox(results.description, name)
+        values = [
+            [_link(results, name, index, value, many=output.many)]
+            if linked or value.href or by_link(value)
+            else _inline(results, value, bare=bare)
+            for index, value in enumerate(output.values)
+        ]
+        if output.many:
+            parts.append(b"[")
+            for index, pieces in enumerate(values):
+                parts += [b"," if index else b"", *pieces]
+            parts.append(b"]")
+        elif values:
+            parts += values[0]
+        else:
+            parts.append(b"null")
+    parts.append(b"}")
+    return parts
+
+
+def _pygeoapi_document(results: Results, headers: Mapping[str, str]) -> Response:
+    """Return what a processor of pygeoapi returned as pygeoapi's own document does."""
+    values = [value for output in results.manifest.values() for value in output.values]
+    pieces = [piece for value in values for piece in _inline(results, value, bare=True)]
+    return ContentResponse([b'{"outputs":[', *pieces, b"]}"], media_type=JSON, headers={"vary": VARY, **headers})
+
+
+def _inline(results: Results, value: StoredValue, *, bare: bool) -> list[Part]:
+    """Return a value as it stands in a results document: literals bare, everything else qualified."""
+    content = results.part(value)
+    if is_json(value.media_type):
+        if bare or (value.media_type == JSON and _first_byte(content) != b"{"):
+            return [content]
+        tail = b',"mediaType":' + msgspec.json.encode(value.media_type) + b"}"
+        return [b'{"value":', content, tail]
+    media_type = msgspec.json.encode(value.media_type)
+    if _is_text(value.media_type) and value.size <= LARGE and (text := _decoded(results, value)) is not None:
+        return [b'{"value":' + msgspec.json.encode(text) + b',"mediaType":' + media_type + b"}"]
+    encoded: Part = (
+        FilePart(content.path, content.size, base64=True)
+        if isinstance(content, FilePart)
+        else base64.b64encode(content)
+    )
+    return [b'{"value":"', encoded, b'","encoding":"base64","mediaType":' + media_type + b"}"]
+
+
+def _link(results: Results, name: str, index: int, value: StoredValue, *, many: bool) -> bytes:
+    link = Link(
+        href=value.href or f"{results.here}/{name}" + (f"/{index}" if many else ""),
+        rel="item",
+        type=value.media_type,
+        title=value.title or name,
+    )
+    return msgspec.json.encode(link)
+
+
+def _reference_links(results: Results) -> str:
+    """Return one ``Link`` header value per output."""
+    return ", ".join(
+        f'<{value.href or f"{results.here}/{name}"}>; rel="item"; type="{value.media_type}"; title="{name}"'
+        for name, output in results.manifest.items()
+        for value in output.values
+    )
+
+
+def _multipart(results: Results, headers: Mapping[str, str]) -> Response:
+    """Return all outputs as ``multipart/related`` (RFC 2387); referenced ones are empty parts."""
+    boundary = secrets.token_hex(16)
+    parts: list[Part] = []
+    for name, index, value in _flat(results.manifest):
+        identifier = name if index is None else f"{name}.{index}"
+        head = f"--{boundary}\r\nContent-ID: <{identifier}>\r\nContent-Type: {value.media_type}\r\n"
+        if results.by_reference(name) or value.href is not None:
+            place = value.href or f"{results.here}/{name}" + ("" if index is None else f"/{index}")
+            parts.append(f"{head}Content-Location: {place}\r\nContent-Length: 0\r\n\r\n\r\n".encode())
+        else:
+            parts += [f"{head}Content-Length: {value.size}\r\n\r\n".encode(), results.part(value), b"\r\n"]
+    parts.append(f"--{boundary}--\r\n".encode())
+    first = next(iter(_flat(results.manifest)), None)
+    start = "" if first is None else f'; start="<{first[0] if first[1] is None else f"{first[0]}.{first[1]}"}>"'
+    kind = "" if first is None else f'; type="{first[2].media_type.partition(";")[0]}"'
+    media_type = f"{MULTIPART}; boundary={boundary}{kind}{start}"
+    return ContentResponse(parts, media_type=media_type, headers={"vary": VARY, **headers})
+
+
+def _flat(manifest: Manifest) -> Iterator[tuple[str, int | None, StoredValue]]:
+    for name, output in manifest.items():
+        for index, value in enumerate(output.values):
+            yield name, index if output.many else None, value
+
+
+def _is_text(media_type: str) -> bool:
+    """Return whether content of this type is text, and so stands as a string in a document."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence.startswith("text/") or essence.endswith(("/xml", "+xml", "/yaml", "+yaml", "/sql", "/wkt"))
+
+
+def _decoded(results: Results, value: StoredValue) -> str | None:
+    """Return text as such; None when its bytes are not UTF-8."""
+    content = results.part(value)
+    try:
+        return (content.path.read_bytes() if isinstance(content, FilePart) else content).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _text(results: Results, value: StoredValue) -> str:
+    content = results.part(value)
+    return (content.path.read_bytes() if isinstance(content, FilePart) else content).decode(errors="replace")
+
+
+def _first_byte(content: Part) -> bytes:
+    if isinstance(content, bytes):
+        return content[:1]
+    with content.path.open("rb") as file:
+        return file.read(1)
+
+
+def _is_bbox(description: ProcessDescription | None, name: str) -> bool:
+    schema: dict[str, Any] = description.outputs[name].schema if description and name in description.outputs else {}
+    return any(part.get("format") == "ogc-bbox" for part in (schema, *schema.get("allOf", ())))

@@ -1,0 +1,93 @@
+"""The ``Prefer`` header (RFC 7240) as OGC API - Processes uses it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from graticule.errors import InvalidParameter
+from graticule.ogc.processes import ProcessDescription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What a client prefers. Unknown preferences are ignored, as the RFC says."""
+
+    respond_async: bool = False
+    wait: float | None = None
+    """Seconds."""
+    returns: Literal["minimal", "representation"] | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """How an execution is answered."""
+
+    waits: bool
+    """True: the answer is the result, if it comes in time."""
+    timeout: float
+    """Seconds to wait."""
+    applied: tuple[str, ...]
+    """Preferences that were honoured, for ``Preference-Applied``."""
+
+
+@lru_cache(maxsize=256)
+def parse_prefer(header: str) -> Preferences:
+    """Return the preferences of a header; several headers are joined by commas.
+
+    Raises
+    ------
+    InvalidParameter
+        If ``handling=strict`` is asked and a preference cannot be honoured.
+    """
+    respond_async = strict = False
+    wait: float | None = None
+    returns: Literal["minimal", "representation"] | None = None
+    unknown: list[str] = []
+    # Commas separate preferences; a semicolon is a parameter's by the RFC, but clients use it as a comma.
+    for member in re.split(r"[,;]", header):
+        name, _, value = member.partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"').lower()
+        if name == "respond-async":
+            respond_async = True
+        elif name == "wait" and re.fullmatch(r"\d+(\.\d+)?", value):
+            wait = float(value)
+        elif name == "return" and value in ("minimal", "representation"):
+            returns = "minimal" if value == "minimal" else "representation"
+        elif name == "handling":
+            strict = value == "strict"
+        elif name and name != "profile":
+            unknown.append(member.strip())
+    if strict and unknown:
+        raise InvalidParameter(
+            "Prefer", unknown[0], "known: respond-async, wait=SECONDS, return=minimal|representation, profile"
+        )
+    return Preferences(respond_async=respond_async, wait=wait, returns=returns, strict=strict)
+
+
+def decide_mode(description: ProcessDescription, prefer: Preferences, sync_limit: float) -> Mode:
+    """Return whether to wait for the result and how long (the table of execution modes, both editions).
+
+    Parameters
+    ----------
+    description : ProcessDescription
+        Says whether the process runs synchronously, asynchronously or both.
+    prefer : Preferences
+        What the client prefers.
+    sync_limit : float
+        Seconds that a synchronous request may last at most.
+    """
+    applied: list[str] = []
+    limit = sync_limit
+    if prefer.wait is not None and description.allows_sync:
+        limit = min(prefer.wait, sync_limit)
+        applied.append(f"wait={limit:g}")
+    if not description.allows_sync:
+        return Mode(waits=False, timeout=0, applied=("respond-async",) if prefer.respond_async else ())
+    if prefer.respond_async and description.allows_async:
+        applied.insert(0, "respond-async")
+        return Mode(waits=prefer.wait is not None and limit > 0, timeout=limit, applied=tuple(applied))
+    return Mode(waits=True, timeout=limit, applied=tuple(applied))

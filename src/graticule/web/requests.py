@@ -1,0 +1,247 @@
+"""Read what a request carries: its workspace, its address, its headers, its body."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect, Request
+
+from graticule.errors import Fault, InvalidBody, InvalidParameter, TooLarge, UnsupportedMediaType
+from graticule.ogc.common import JSON
+from graticule.runtime.parts import Parts
+from graticule.web.negotiation import media_type_of, wanted_profiles
+from graticule.web.preferences import Preferences, parse_prefer
+from graticule.workspace import Workspace
+
+T = TypeVar("T")
+
+_DIGITS = 18
+"""A whole number of more digits is larger than anything that is counted here."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """What the application knows of a request before a route sees it."""
+
+    parts: Parts
+    workspace: Workspace
+    base: str
+    """Address of the workspace as the client sees it, without a slash at its end; every link begins with it."""
+    cacheable: bool = False
+    """Set by a handler whose answer changes only when the catalogue does."""
+
+
+def visit_of(request: Request) -> Visit:
+    """Return what is known of the request."""
+    visit: Visit = request.scope["graticule"]
+    return visit
+
+
+def workspace_of(request: Request) -> Workspace:
+    """Return what the request works with."""
+    return visit_of(request).workspace
+
+
+def base_of(request: Request) -> str:
+    """Return the address that links begin with."""
+    return visit_of(request).base
+
+
+def header(request: Request, name: str) -> str:
+    """Return a header by its lower-case name; several of one name are joined by commas, an absent one is empty."""
+    headers: dict[str, str] | None = request.scope.get("graticule.headers")
+    if headers is None:
+        headers = {}
+        for key, value in request.scope["headers"]:
+            text, known = value.decode("latin-1"), headers.get(decoded := key.decode("latin-1"))
+            headers[decoded] = text if known is None else f"{known}, {text}"
+        request.scope["graticule.headers"] = headers
+    return headers.get(name, "")
+
+
+def accept_of(request: Request) -> str:
+    """Return what is accepted: the media type that the parameter ``f`` names, or else the ``Accept`` header.
+
+    Raises
+    ------
+    InvalidParameter
+        If ``f`` is neither a short name nor a media type.
+    """
+    f = request.query_params.get("f")
+    return header(request, "accept") if f is None else media_type_of(f)
+
+
+def prefer_of(request: Request) -> Preferences:
+    """Return what the ``Prefer`` headers ask for."""
+    return parse_prefer(header(request, "prefer"))
+
+
+def profiles_of(request: Request) -> tuple[str, ...]:
+    """Return the identifiers of the profiles that the request asks for."""
+    query = ",".join([*request.query_params.getlist("profile"), *request.query_params.getlist("profiles")])
+    headers = (header(request, name) for name in ("accept", "accept-profile", "prefer", "link"))
+    return wanted_profiles(*headers, query)
+
+
+def list_parameter(query: QueryParams, name: str) -> tuple[str, ...]:
+    """Return the values of an array parameter, whether it was repeated or given as a comma list."""
+    return tuple(part.strip() for value in query.getlist(name) for part in value.split(",") if part.strip())
+
+
+def limit_of(query: QueryParams, default: int, maximum: int) -> int:
+    """Return the parameter ``limit``; one above the maximum is cut, as the standard has it.
+
+    Raises
+    ------
+    InvalidParameter
+        If it is no whole number of at least 1.
+    """
+    text = query.get("limit")
+    if text is None:
+        return default
+    if not re.fullmatch(r"0*[1-9][0-9]*", text):
+        raise InvalidParameter("limit", text, "use a whole number of at least 1")
+    return maximum if len(text) > _DIGITS else min(int(text), maximum)
+
+
+def offset_of(query: QueryParams) -> int:
+    """Return the parameter ``offset``.
+
+    Raises
+    ------
+    InvalidParameter
+        If it is no whole number of at least 0.
+    """
+    text = query.get("offset", "0")
+    if not re.fullmatch(r"[0-9]+", text):
+        raise InvalidParameter("offset", text, "use a whole number of at least 0")
+    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+
+
+def check_parameters(query: QueryParams, known: frozenset[str]) -> None:
+    """Refuse query parameters that nobody knows, so that a misspelt filter does not silently select everything.
+
+    Raises
+    ------
+    InvalidParameter
+        For the first unknown one.
+    """
+    for name in query:
+        if name not in known:
+            raise InvalidParameter(name, query[name], f"there is no such parameter; known: {', '.join(sorted(known))}")
+
+
+async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
+    """Return the JSON body of a request as a document of a standard, and as it came.
+
+    Raises
+    ------
+    UnsupportedMediaType
+        If it says that it is something else than JSON.
+    TooLarge
+        If it is larger than ``server.body_limit_mib``.
+    InvalidBody
+        If it is missing, no JSON, nested too deeply, or has a member of a wrong type; the fault names the place.
+    """
+    content_type = (header(request, "content-type") or JSON).partition(";")[0].strip().lower()
+    if content_type != JSON and not content_type.endswith("+json"):
+        raise UnsupportedMediaType(content_type, [JSON])
+    settings = visit_of(request).parts.settings
+    body = await read_bytes(request, settings.server.body_limit_mib << 20)
+    if not body.strip():
+        raise InvalidBody('the request has no body; send a JSON document such as {"inputs": {}}')
+    if body.count(b"[") + body.count(b"{") > settings.limits.json_depth:
+        _check_depth(body, settings.limits.json_depth)
+    try:
+        return _decoder(kind).decode(body), body
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        pointer = _pointer(_with_key(path.strip("`"), body, kind))
+        raise InvalidBody(f"the body does not fit: {message}", [Fault(pointer, message)]) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidBody(f"the body is no JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidBody("the body is nested too deeply") from error
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Return the body of a request; raises TooLarge as soon as it is known to be larger than `limit` bytes."""
+    declared = header(request, "content-length")
+    remedy = "send large inputs by reference: upload them to /files and give the href"
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge("the request body", limit, remedy)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge("the request body", limit, remedy)
+    except ClientDisconnect as error:
+        raise InvalidBody("the body ended before it was complete") from error
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+_DECODERS: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    if kind not in _DECODERS:
+        _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return _DECODERS[kind]
+
+
+def _with_key(path: str, body: bytes, kind: type[T]) -> str:
+    """Put the key of a map where msgspec writes ``[...]``: the one without whose value the fault is gone."""
+    before, mark, after = path.partition("[...]")
+    if not mark:
+        return path
+    try:
+        document = holder = msgspec.json.decode(body)
+    except msgspec.MsgspecError:  # a number that no float holds
+        return path
+    *way, last = re.findall(r"[^.\[\]]+", before.removeprefix("$"))
+    for step in way:
+        holder = holder[int(step)] if isinstance(holder, list) else holder[step]
+    for key, value in holder[last].items():
+        holder[last] = {key: value}
+        try:
+            msgspec.convert(document, kind)
+        except msgspec.ValidationError:
+            return f"{before}[{key}]{after}"
+    return path
+
+
+def _pointer(path: str) -> str:
+    """Turn msgspec's ``$.outputs[...].format`` into a JSON pointer."""
+    return "".join(f"/{part}" for part in re.findall(r"[^.\[\]]+", path.removeprefix("$")))
+
+
+def _check_depth(body: bytes, limit: int) -> None:
+    """Refuse deep nesting before anything recursive meets it; a linear pass in C per level, no recursion here."""
+    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body, flags=re.DOTALL)
+    brackets = re.sub(rb"[^\[\]{}]+", b"", brackets)
+    for _ in range(limit):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if b"[" in brackets or b"{" in brackets:
+        raise InvalidBody(f"the body is nested deeper than {limit} levels")
+
+
+def forwarded_base(headers: Headers, scheme: str) -> str | None:
+    """Return scheme and host (and prefix) that a trusted proxy says the client used (RFC 7239, X-Forwarded-*)."""
+    prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
+    forwarded = headers.get("forwarded", "").split(",")[0]
+    found = dict(re.findall(r'(host|proto)\s*=\s*"?([^";,\s]+)', forwarded, re.IGNORECASE))
+    found = {name.lower(): value for name, value in found.items()}
+    host = found.get("host") or headers.get("x-forwarded-host", "").split(",")[0].strip()
+    proto = found.get("proto") or headers.get("x-forwarded-proto", "").split(",")[0].strip() or scheme
+    host = host or headers.get("host", "")
+    plain = re.fullmatch(r"[\w.\-:\[\]]+", host) and proto in ("http", "https")
+    return f"{proto}://{host}{prefix}" if plain else None

@@ -1,0 +1,267 @@
+"""Answers: documents in the wanted representation, content from files, pages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from graticule.errors import InvalidRange
+from graticule.ogc.common import HTML, JSON, Link
+from graticule.web import pages
+from graticule.web.negotiation import preferred_profile, profile_uri, wanted_media_type
+from graticule.web.requests import base_of, header, visit_of
+
+VARY = "Accept, Prefer, Accept-Profile, Authorization, Origin"
+CONTENT_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
+"""What content of processes and users is sent with: a browser that shows it gives it no rights on this site."""
+_CHUNK = 256 * 1024
+
+
+def answer(
+    request: Request,
+    document: Any,
+    *,
+    page: str,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    profile: str | None = None,
+    cacheable: bool = False,
+    **context: Any,
+) -> Response:
+    """Return a document as JSON or as a page, whichever is wanted.
+
+    Parameters
+    ----------
+    request : Request
+        Says which representation is wanted.
+    document : Struct or dict
+        The document; its ``links`` are mirrored as ``Link`` headers.
+    page : str
+        Name of the template that shows it to people.
+    status : int
+        The HTTP status.
+    headers : dict, optional
+        Further headers.
+    profile : str, optional
+        Identifier of the profile that the document follows.
+    cacheable : bool
+        True for what changes only with the catalogue: it gets an ETag and is kept as bytes.
+    **context
+        What else the template wants.
+    """
+    wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
+    headers = {"vary": VARY, **(headers or {})}
+    if request.method != "POST" and (links := link_header(document, profile)):
+        headers["link"] = links
+    if profile:
+        headers["content-profile"] = f"<{profile_uri(profile)}>"
+        if (preferred := preferred_profile(header(request, "prefer"))) == profile:
+            headers["preference-applied"] = f"profile={preferred}"
+    if wanted == HTML:
+        body = pages.render(request, page, document, **context).encode()
+        response = Response(body, status, {**headers, **pages.HEADERS}, media_type="text/html; charset=utf-8")
+    else:
+        response = Response(msgspec.json.encode(document), status, headers, media_type=JSON)
+    if cacheable:
+        visit_of(request).cacheable = True
+        response.headers["etag"] = etag(bytes(response.body))
+        response.headers["cache-control"] = "no-cache"
+        if matches(header(request, "if-none-match"), response.headers["etag"]):
+            return Response(status_code=304, headers={name: response.headers[name] for name in ("etag", "vary")})
+    return response
+
+
+def link_header(document: Any, profile: str | None = None, limit: int = 20) -> str:
+    """Return a document's links as a ``Link`` header (RFC 8288), unless they are numerous."""
+    links: Sequence[Link] = getattr(document, "links", None) or ()
+    parts = []
+    if len(links) <= limit:
+        parts = [_link_value(link) for link in links]
+    if profile and not any(link.rel == "profile" for link in links[: limit + 1]):
+        parts.append(f'<{profile_uri(profile)}>; rel="profile"')
+    return ", ".join(parts)
+
+
+def _link_value(link: Link) -> str:
+    kind = f'; type="{link.type}"' if link.type and '"' not in link.type else ""
+    title = f'; title="{link.title}"' if link.title and re.fullmatch(r"[ !#-~]*", link.title) else ""
+    return f'<{link.href}>; rel="{link.rel}"{kind}{title}'
+
+
+def self_links(request: Request, path: str | None = None, *, title: str | None = None) -> list[Link]:
+    """Return the links of a resource to itself and to its other representations.
+
+    Parameters
+    ----------
+    request : Request
+        The request; its query is kept (without ``f``), so that the links lead to the same page of a list.
+    path : str, optional
+        Path below the workspace; default: the one that was asked for.
+    title : str, optional
+        Title of the resource.
+    """
+    here = base_of(request) + (request.scope["resource"] if path is None else path)
+    asked = request.url.query.split("&") if path is None else []
+    query = "&".join(part for part in asked if part and not part.startswith("f="))
+    joined = f"{here}?{query}&" if query else f"{here}?"
+    return [
+        Link(href=f"{joined.rstrip('?&')}", rel="self", type=JSON, title=title),
+        Link(href=f"{joined}f=html", rel="alternate", type=HTML, title=title),
+        Link(href=f"{joined}f=json", rel="alternate", type=JSON, title=title),
+    ]
+
+
+def etag(content: bytes) -> str:
+    """Return a strong entity tag."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def matches(if_none_match: str, tag: str) -> bool:
+    """Return whether an ``If-None-Match`` header names an entity tag (weak comparison)."""
+    return bool(if_none_match) and (if_none_match.strip() == "*" or tag in re.findall(r'"[^"]*"', if_none_match))
+
+
+# --- content ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """A file that is part of an answer."""
+
+    path: Path
+    size: int
+    base64: bool = False
+    """True: its content is sent base64-encoded."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes on the wire."""
+        return (self.size + 2) // 3 * 4 if self.base64 else self.size
+
+
+Part = bytes | FilePart
+
+
+class ContentResponse(Response):
+    """Content made of bytes and files, sent piece by piece: no file is ever held in memory.
+
+    Parameters
+    ----------
+    parts : sequence of bytes or FilePart
+        The content, in order.
+    status : int
+        The HTTP status.
+    media_type : str
+        Its type.
+    headers : dict, optional
+        Further headers.
+    start, stop : int, optional
+        The bytes that are sent of a single file (a range request).
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        status: int = 200,
+        *,
+        media_type: str,
+        headers: dict[str, str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
+        self._parts = parts
+        self._start = start
+        total = sum(part.sent if isinstance(part, FilePart) else len(part) for part in parts)
+        self._length = (total if stop is None else stop) - start
+        self.status_code = status
+        self.media_type = None
+        self.background = None
+        self.body = b""
+        self.init_headers({**(headers or {}), "content-type": media_type, "content-length": str(self._length)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] != "HEAD":
+            async for chunk in self._chunks():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                async for chunk in self._file(part):
+                    yield chunk
+
+    async def _file(self, part: FilePart) -> AsyncIterator[bytes]:
+        step = _CHUNK // 3 * 3  # so that encoded pieces join without padding
+        left = part.size if part.base64 else self._length if len(self._parts) == 1 else part.size
+        file = await asyncio.to_thread(part.path.open, "rb")
+        try:
+            if self._start:
+                file.seek(self._start)
+            while left > 0 and (chunk := await asyncio.to_thread(file.read, min(step, left))):
+                left -= len(chunk)
+                yield base64.b64encode(chunk) if part.base64 else chunk
+        finally:
+            file.close()
+
+
+def file_response(
+    request: Request, part: Part, *, media_type: str, tag: str, headers: dict[str, str] | None = None
+) -> Response:  # fmt: skip
+    """Return one value or file, with ETag and ranges (RFC 9110 section 14; one range at a time).
+
+    Raises
+    ------
+    InvalidRange
+        If the range lies outside the content.
+    """
+    headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **(headers or {})}
+    if matches(header(request, "if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    size = part.size if isinstance(part, FilePart) else len(part)
+    span = _range(header(request, "range"), header(request, "if-range"), tag, size)
+    if span is None and isinstance(part, bytes):
+        return Response(part, headers={**headers, "content-type": media_type})
+    if span is None:
+        return ContentResponse([part], media_type=media_type, headers=headers)
+    start, stop = span
+    headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    if isinstance(part, bytes):
+        return Response(part[start:stop], 206, headers, media_type=media_type)
+    return ContentResponse([part], 206, media_type=media_type, headers=headers, start=start, stop=stop)
+
+
+def disposition(kind: str, name: str) -> str:
+    """Return a ``Content-Disposition`` with a file name: plain, and in full where it is not ASCII (RFC 6266)."""
+    plain = re.sub(r"[^A-Za-z0-9_. -]", "_", name)
+    return f'{kind}; filename="{plain}"' + ("" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}")
+
+
+def _range(text: str, if_range: str, tag: str, size: int) -> tuple[int, int] | None:
+    """Return start and end (excluded) of a byte range; None: send everything."""
+    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
+    if not found or found.group(0) == "bytes=-" or (if_range and if_range != tag):
+        return None
+    first, last = found.groups()
+    if not first:
+        if int(last) == 0 or size == 0:
+            raise InvalidRange(size)
+        return max(0, size - int(last)), size
+    if int(first) >= size or (last and int(last) < int(first)):
+        raise InvalidRange(size)
+    return int(first), min(size, int(last) + 1) if last else size

@@ -1,0 +1,168 @@
+"""Run a process."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graticule.errors import (
+    InvalidBody,
+    InvalidInputs,
+    InvalidParameter,
+    JobFailed,
+    LedgerUnavailable,
+    NoSuchProcess,
+    NotAcceptable,
+    SyncTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)  # fmt: skip
+from graticule.jobs.job import Job
+from graticule.jobs.manager import ExecutionRequest, JobManager, Submission, require_success
+from graticule.ogc.common import HTML, JSON
+from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.processes.formats import media_types_of
+from graticule.web.documents import MULTIPART, Results, results_response, speaks_1_0, status_info
+from graticule.web.negotiation import admits, choose
+from graticule.web.parameters import PREFER, PROCESS_ID
+from graticule.web.preferences import Mode, decide_mode
+from graticule.web.requests import accept_of, base_of, prefer_of, profiles_of, read_body, visit_of, workspace_of
+from graticule.web.responses import answer
+from graticule.web.routing import Answer, Routes
+
+routes = Routes("Execution")
+
+_SOON = 0.25
+"""Seconds after which a waiting request is watched for a client that hangs up; most executions are done before."""
+
+EXECUTION_ANSWERS = (
+    Answer(
+        status=200,
+        description="The result: of one output its value, of several a results document.",
+        content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
+        headers=("Preference-Applied", "Link", "OGC-Output-Values-Count"),
+    ),
+    Answer(
+        status=201,
+        description="The job was taken on; its address is in Location.",
+        content=((JSON, "statusInfo"), (HTML, "")),
+        headers=("Location", "Preference-Applied"),
+    ),
+    Answer(status=204, description="It ran; nothing is returned, or outputs are linked.", headers=("Link",)),
+    Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
+)
+EXECUTION_PROBLEMS = (
+    NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
+    JobFailed, SyncTimeout, LedgerUnavailable,
+)  # fmt: skip
+
+
+@routes.post(
+    "/processes/{processID}/execution",
+    parameters=(PROCESS_ID, PREFER),
+    body=((JSON, "execute"),),
+    answers=EXECUTION_ANSWERS,
+    problems=EXECUTION_PROBLEMS,
+)
+async def execute(request: Request) -> Response:
+    """Run a process; answer at once with `respond-async`, otherwise when it ends or the wait is up."""
+    body, received = await read_body(request, Execute)
+    return await run(request, request.path_params["processID"], body, received)
+
+
+async def run(request: Request, process_id: str, body: Execute, received: bytes) -> Response:
+    """Run a process as a request asks: shared by every way in which an execute request can come."""
+    jobs, prefer = workspace_of(request).jobs, prefer_of(request)
+    offer = jobs.catalog.get(process_id)
+    mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
+    _check_accept(request, offer.description, waits=mode.waits)
+    submission = jobs.submit(
+        process_id,
+        ExecutionRequest(
+            execute=body,
+            body=received,
+            base=base_of(request),
+            sync=mode.waits,
+            # Its answer may carry no Link header: the official suite reads any as the old form of one.
+            listed=not (mode.waits and speaks_1_0(body)),
+        ),
+    )
+    if not mode.waits:
+        await submission.kept
+        return created(request, submission.job, mode)
+    job = await _wait(request, jobs, submission, mode)
+    if not job.ended:
+        return created(request, await jobs.let_go(submission, seconds=mode.timeout), mode)
+    require_success(job)
+    results = Results(
+        job=job,
+        manifest=job.outputs(),
+        execute=body,
+        description=offer.description,
+        store=jobs.engine.results,
+        base=base_of(request),
+    )
+    response = results_response(request, results, prefer, profiles_of(request), executing=True)
+    if mode.applied:
+        applied = [*mode.applied, *filter(None, [response.headers.get("preference-applied")])]
+        response.headers["preference-applied"] = ", ".join(applied)
+    return response
+
+
+def _check_accept(request: Request, description: ProcessDescription, *, waits: bool) -> None:
+    """Refuse an Accept header that nothing can serve before there is a job."""
+    accept = accept_of(request)
+    if accept in ("", "*/*", JSON):
+        return
+    offered = [JSON, HTML]
+    if waits:
+        outputs = description.outputs.values()
+        offered += [MULTIPART, "text/plain", *(name for output in outputs for name in media_types_of(output.schema))]
+    choose(accept, offered)
+
+
+def created(request: Request, job: Job, mode: Mode) -> Response:
+    """Return the answer to a job that was taken on: 201, its address and its status."""
+    base = base_of(request)
+    headers = {"location": f"{base}/jobs/{job.id}"}
+    if "respond-async" in mode.applied:
+        headers["preference-applied"] = ", ".join(mode.applied)
+    accept = accept_of(request)
+    if not (admits(accept, JSON) or admits(accept, HTML)):
+        # The job exists: a status document that was not asked for is better than an error without its address.
+        request = _asking_for_json(request)
+    return answer(request, status_info(job, base), page="job", status=201, headers=headers)
+
+
+def _asking_for_json(request: Request) -> Request:
+    others = [pair for pair in request.scope["headers"] if pair[0] != b"accept"]
+    return Request({**request.scope, "headers": others, "query_string": b"f=json"}, request.receive)
+
+
+async def _wait(request: Request, jobs: JobManager, submission: Submission, mode: Mode) -> Job:
+    """Wait for the end of a job; a client that hangs up meanwhile dismisses it."""
+    quick = min(_SOON, mode.timeout)
+    job = await jobs.wait(submission, seconds=quick)
+    if job.ended or mode.timeout <= quick:
+        return job
+    end = jobs.engine.feed.end_of(submission.job.key)
+    watched = Submission(job=submission.job, offer=submission.offer, kept=submission.kept, end=end)
+    job = jobs.get(submission.job.id)
+    if job.ended:
+        return job
+    waiting = asyncio.ensure_future(jobs.wait(watched, seconds=mode.timeout - quick))
+    hung_up = asyncio.ensure_future(_hang_up(request))
+    try:
+        await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            await jobs.dismiss(submission.job.id)
+        return await waiting
+    finally:
+        hung_up.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,228 @@
+"""What the forms of the pages post: they run a process, or dismiss a job, and lead on to a page."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from urllib.parse import quote, urlsplit
+
+import msgspec
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from graticule.data.uploads import Upload
+from graticule.errors import AccessDenied, Fault, InvalidBody, InvalidInputs, InvalidParameter, TooLarge
+from graticule.jobs.manager import ExecutionRequest
+from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
+from graticule.processes.catalog import Offer
+from graticule.web import pages
+from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
+from graticule.web.requests import base_of, header, visit_of, workspace_of
+from graticule.web.responses import VARY
+from graticule.web.routes.processes import describe
+from graticule.web.routing import Routes
+
+routes = Routes("Pages")
+
+_PATIENCE = 0.8
+"""Seconds that a submitted form waits for its job, so that a quick one is shown with its result at once."""
+
+_COPIED = 1 << 20
+_FORM_BYTES = 64 << 20
+"""Bytes of a form besides its files."""
+
+_FILES = 50
+_FIELDS = 2000
+_execute = msgspec.json.Decoder(Execute)
+
+
+@routes.get("/processes/{processID}/form", hidden=True)
+async def show_form(request: Request) -> Response:
+    """Show the page of a process with the inputs of an earlier job in its form."""
+    offer = workspace_of(request).processes.get(request.path_params["processID"])
+    description = describe(offer, base_of(request))
+    job_id = request.query_params.get("job")
+    if job_id is None:
+        return _see(f"{base_of(request)}/processes/{quote(description.id, safe='')}")
+    job = workspace_of(request).jobs.get(job_id)
+    if job.process != description.id:
+        raise InvalidParameter("job", job_id, f"it is a job of {job.process}; open its own page")
+    failure = job.failed_because()
+    faults = [Fault(fault.pointer, fault.message) for fault in failure.faults] if failure is not None else []
+    # Own files are found below the address that this visitor uses, which need not be that of whoever sent the job.
+    here, there = (f"{base}/files/".encode() for base in (base_of(request), job.base))
+    form = filled_form(description, _execute.decode(job.request.replace(there, here)).inputs, faults)
+    return _page(request, description, form, 200)
+
+
+@routes.post("/processes/{processID}/form", hidden=True)
+async def submit_form(request: Request) -> Response:
+    """Run a process with what its form says, and lead to the job; a form with faults comes back with them."""
+    _check_site(request)
+    offer = workspace_of(request).processes.get(request.path_params["processID"])
+    description = describe(offer, base_of(request))
+    posted = await _posted(request, description)
+    outputs = None
+    if "example" in posted:
+        form, outputs = _example(description, posted["example"][0])
+    else:
+        form = read_form(description, posted)
+    if form.faulty:
+        return _page(request, description, _all_faults(request, offer, form), 400)
+    execute = Execute(inputs=dict(form.inputs), outputs=outputs)
+    try:
+        job_id = await _submit(request, description.id, execute)
+    except InvalidInputs as error:
+        return _page(request, description, with_faults(form, error.faults), 400)
+    return _see(f"{base_of(request)}/jobs/{job_id}")
+
+
+@routes.post("/jobs/{jobID}/dismissal", hidden=True)
+async def dismiss(request: Request) -> Response:
+    """Dismiss a job as DELETE does, which forms cannot send; of one that had ended nothing is left but the list."""
+    _check_site(request)
+    jobs = workspace_of(request).jobs
+    job = jobs.get(request.path_params["jobID"])
+    await jobs.dismiss(job.id)
+    return _see(f"{base_of(request)}/jobs" if job.ended else f"{base_of(request)}/jobs/{job.id}")
+
+
+@routes.post("/files/form", hidden=True)
+async def upload(request: Request) -> Response:
+    """Keep the files of a form, and lead to the list of files."""
+    _check_site(request)
+    await _gathered(request, await _read(request))
+    return _see(f"{base_of(request)}/files?f=html")
+
+
+def _example(description: ProcessDescription, text: str) -> tuple[Form, dict[str, WantedOutput] | None]:
+    examples = description.examples or []
+    if not text.isdecimal() or int(text) >= len(examples):
+        raise InvalidParameter("example", text, f"use a whole number below {len(examples)}")
+    outputs = examples[int(text)].outputs
+    return blank_form(description, int(text)), msgspec.convert(outputs, dict[str, WantedOutput]) if outputs else None
+
+
+def _all_faults(request: Request, offer: Offer, form: Form) -> Form:
+    """Add what the other fields have wrong, so that everything is mended at once.
+
+    References to own files are only known when a request is submitted, so those are not looked at here.
+    """
+    known = {one.name for one in form.faulty} | {one.name for one in form.fields if one.address}
+    found = with_faults(form, offer.checker.check(form.inputs, None, workspace_of(request).jobs.policy))
+    pairs = zip(form.fields, found.fields, strict=True)
+    fields = tuple(before if before.name in known else after for before, after in pairs)
+    return replace(found, fields=fields)
+
+
+async def _submit(request: Request, process_id: str, execute: Execute) -> str:
+    """Take the job on; give it a moment to end."""
+    jobs = workspace_of(request).jobs
+    body = msgspec.json.encode(execute)
+    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request)))
+    await submission.kept
+    key, feed = submission.job.key, jobs.engine.feed
+    end = feed.end_of(key)
+    try:
+        if not jobs.get(key.id).ended:
+            await asyncio.wait({end}, timeout=_PATIENCE)
+    finally:
+        feed.forget(key, end)
+    return key.id
+
+
+def _page(request: Request, description: ProcessDescription, form: Form, status: int) -> Response:
+    request.scope["resource"] = f"/processes/{description.id}"  # the page's own address, for its links
+    body = pages.render(request, "process", description, form=lambda: form, example=None)
+    return Response(body, status, {"vary": VARY, **pages.HEADERS}, media_type="text/html; charset=utf-8")
+
+
+def _see(address: str) -> Response:
+    return Response(status_code=303, headers={"location": address, "cache-control": "no-store"})
+
+
+def _check_site(request: Request) -> None:
+    """Refuse a form that a page of another site has posted.
+
+    There is no cookie to misuse, but a server on this machine or in this network trusts whoever reaches it.
+    """
+    site, origin = header(request, "sec-fetch-site"), header(request, "origin")
+    if site:
+        own = site in ("same-origin", "none")
+    elif origin:
+        base = urlsplit(base_of(request))
+        own = origin == f"{base.scheme}://{base.netloc}"
+    else:
+        own = True  # no browser
+    if not own:
+        raise AccessDenied(workspace_of(request).actor, "send a form from another site; open the page of this service")
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+async def _posted(request: Request, description: ProcessDescription) -> dict[str, list[str]]:
+    """Return the controls of a form; files are kept and stand as their addresses."""
+    form = await _read(request)
+    posted: dict[str, list[str]] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            posted.setdefault(name, []).append(value)
+    for name, kept in await _gathered(request, form):
+        if name.removeprefix("file:") in description.inputs:
+            posted.setdefault(name, []).append(f"{base_of(request)}/files/{kept.address}")
+    return posted
+
+
+async def _read(request: Request) -> FormData:
+    settings = visit_of(request).parts.settings.server
+    limit = (settings.upload_limit_mib << 20) + _FORM_BYTES if settings.upload_limit_mib else 0
+    counted = Request(request.scope, _limited(request, limit))
+    try:
+        return await counted.form(max_files=_FILES, max_fields=_FIELDS, max_part_size=settings.body_limit_mib << 20)
+    except HTTPException as error:
+        raise InvalidBody(f"the form cannot be read: {error.detail}") from error
+
+
+def _limited(request: Request, limit: int) -> Receive:
+    """Return the request's receiver, which refuses more than `limit` bytes."""
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if limit and size > limit:
+            raise TooLarge("the form", limit, "offer large files on a web server and give their address")
+        return message
+
+    return receive
+
+
+async def _gathered(request: Request, form: FormData) -> list[tuple[str, Upload]]:
+    """Keep the files of a form among the uploads; a file control that was left empty counts for nothing."""
+    kept = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and value.filename and value.size:
+            kept.append((name, await _keep(request, value)))
+    await form.close()
+    return kept
+
+
+async def _keep(request: Request, sent: UploadFile) -> Upload:
+    workspace, settings = workspace_of(request), visit_of(request).parts.settings.storage
+    expiry = timedelta(hours=settings.upload_expiry_hours) if settings.upload_expiry_hours else None
+    begin = partial(workspace.files.begin, media_type=sent.content_type or "", actor=workspace.actor, expiry=expiry)
+    begun = await asyncio.to_thread(begin, sent.filename or "file")
+    writer = await asyncio.to_thread(workspace.files.append, begun.id, 0)
+    try:
+        while content := await sent.read(_COPIED):
+            await asyncio.to_thread(writer.write, content)
+    finally:
+        await asyncio.to_thread(writer.close)
+    return await asyncio.to_thread(workspace.files.finish, begun.id, writer.sha256)

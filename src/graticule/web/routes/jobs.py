@@ -1,0 +1,358 @@
+"""The list of jobs, their status, results and logs."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graticule.errors import (
+    InvalidParameter,
+    JobFailed,
+    JobGone,
+    LedgerUnavailable,
+    NoSuchJob,
+    NoSuchOutput,
+    NoSuchResource,
+    NotAcceptable,
+    OutputNotProduced,
+    ResultNotAvailable,
+    ResultNotReady,
+)  # fmt: skip
+from graticule.jobs.job import Job
+from graticule.jobs.ledger import JobQuery
+from graticule.ogc.common import HTML, JSON, Link
+from graticule.ogc.jobs import JobList
+from graticule.ogc.processes import Execute
+from graticule.web.documents import Results, results_response, single_output, status_info
+from graticule.web.exhibits import exhibits
+from graticule.web.negotiation import media_type_of, parse_accept, quality_of
+from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
+from graticule.web.requests import (
+    base_of,
+    check_parameters,
+    limit_of,
+    list_parameter,
+    prefer_of,
+    profiles_of,
+    visit_of,
+    workspace_of,
+)  # fmt: skip
+from graticule.web.responses import FilePart, answer, file_response, self_links
+from graticule.web.routing import Answer, Parameter, Routes
+
+routes = Routes("Jobs")
+
+_STATUSES = ("created", "accepted", "running", "successful", "failed", "dismissed")
+_execute = msgspec.json.Decoder(Execute)
+_DIGITS = 9
+"""An index of more digits is beyond every output."""
+
+
+def _filter(name: str, description: str, item: dict[str, object], example: object = None) -> Parameter:
+    return Parameter(
+        name=name, description=f"{description} Repeated or as a comma list.", schema={"type": "array", "items": item},
+        example=example,
+    )  # fmt: skip
+
+
+_FILTERS = (
+    _filter("type", "Kind of job; `process` are executions.", {"type": "string"}),
+    _filter("processID", "Only jobs of these processes.", {"type": "string"}),
+    _filter("status", "Only jobs of these statuses.", {"type": "string", "enum": list(_STATUSES)}),
+    DATETIME,
+    _filter("minDuration", "Only jobs that lasted at least so many seconds.", {"type": "integer", "minimum": 0}),
+    _filter("maxDuration", "Only jobs that lasted at most so many seconds.", {"type": "integer", "minimum": 0}),
+)
+_CURSOR = Parameter(
+    name="cursor",
+    description="Where the page begins; links with rel `next` carry it.",
+    schema={"type": "string", "pattern": "^[0-9a-f]{1,15}$"},
+)
+_OUTPUTS = Parameter(
+    name="outputs",
+    description="Only these outputs.",
+    schema={"type": "array", "items": {"type": "string"}},
+    style="form",
+    explode=False,
+)
+_GONE = (NoSuchJob, JobGone)
+_NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed)
+
+
+@routes.get(
+    "/jobs",
+    parameters=(*_FILTERS, LIMIT, _CURSOR, PROFILE, F),
+    answers=(Answer(status=200, description="A page of jobs, newest first.", content=((JSON, "jobList"), (HTML, ""))),),
+    problems=(InvalidParameter, NotAcceptable),
+)
+async def list_jobs(request: Request) -> Response:
+    """List jobs, newest first."""
+    query, limits, base = request.query_params, visit_of(request).parts.settings.limits, base_of(request)
+    names = {parameter.name for parameter in (*_FILTERS, LIMIT, _CURSOR, PROFILE, F)}
+    check_parameters(query, frozenset(names | {"profiles"}))
+    page = workspace_of(request).jobs.page(_job_query(query, limit_of(query, limits.page_size, limits.page_max)))
+    links = self_links(request)
+    if page.next is not None:
+        kept = [(name, value) for name, value in query.multi_items() if name != "cursor"]
+        following = QueryParams([*kept, ("cursor", f"{page.next:x}")])
+        links.append(Link(href=f"{base}/jobs?{following}", rel="next", type=JSON))
+    document = JobList(jobs=[status_info(job, base) for job in page.jobs], links=links)
+    return answer(request, document, page="jobs", profile="jobs-list")
+
+
+@routes.get(
+    "/jobs/{jobID}",
+    parameters=(JOB_ID, PROFILE, F),
+    answers=(Answer(status=200, description="Its status.", content=((JSON, "statusInfo"), (HTML, ""))),),
+    problems=(*_GONE, InvalidParameter, NotAcceptable),
+)
+async def get_job(request: Request) -> Response:
+    """Tell how a job is."""
+    job = workspace_of(request).jobs.get(request.path_params["jobID"])
+    return answer(request, _status(request, job), page="job", profile="job-description", **_shown(request, job))
+
+
+@routes.delete(
+    "/jobs/{jobID}",
+    parameters=(JOB_ID, F),
+    answers=(
+        Answer(status=200, description="It is dismissed, or was removed.", content=((JSON, "statusInfo"), (HTML, ""))),
+    ),
+    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable),
+)
+async def dismiss_job(request: Request) -> Response:
+    """Stop a job that waits or runs; remove one that has ended, with its results."""
+    job = await workspace_of(request).jobs.dismiss(request.path_params["jobID"])
+    return answer(request, status_info(job, base_of(request)), page="job", job=job)
+
+
+@routes.get(
+    "/jobs/{jobID}/results",
+    parameters=(JOB_ID, _OUTPUTS, PREFER, PROFILE),
+    answers=(
+        Answer(
+            status=200,
+            description="Of one output its value, of several a results document.",
+            content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
+            headers=("Link",),
+        ),
+        Answer(status=204, description="The outputs are linked in headers.", headers=("Link",)),
+        Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
+    ),
+    problems=(*_NO_RESULT, NoSuchOutput, InvalidParameter, NotAcceptable),
+)
+async def get_results(request: Request) -> Response:
+    """Return what a job has produced."""
+    results = _results(request)
+    asked = list_parameter(request.query_params, "outputs")
+    if asked:
+        for name in asked:
+            _check_output(results, name)
+        results = results.only(asked)
+    if _wants_page(request):
+        return answer(
+            request, _status(request, results.job), page="results", exhibits=lambda: exhibits(results),
+            headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
+        )  # fmt: skip
+    return results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
+
+
+@routes.get(
+    "/jobs/{jobID}/results/{outputID}",
+    parameters=(JOB_ID, OUTPUT_ID),
+    answers=(
+        Answer(
+            status=200, description="The value.", content=(("*/*", ""),), headers=("OGC-Output-Values-Count", "ETag")
+        ),
+        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+    ),
+    problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
+)
+async def get_output(request: Request) -> Response:
+    """Return one output of a job in its own media type."""
+    results, name = _results(request), request.path_params["outputID"]
+    _check_output(results, name)
+    return single_output(request, results, name, {})
+
+
+@routes.get(
+    "/jobs/{jobID}/results/{outputID}/{index}",
+    parameters=(
+        JOB_ID,
+        OUTPUT_ID,
+        Parameter(
+            name="index", place="path", description="Which value, from 0.", schema={"type": "integer", "minimum": 0}
+        ),
+    ),
+    answers=(
+        Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag",)),
+        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+    ),
+    problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
+)
+async def get_output_value(request: Request) -> Response:
+    """Return one value of an output."""
+    results, name, index = _results(request), request.path_params["outputID"], request.path_params["index"]
+    _check_output(results, name)
+    if not re.fullmatch(r"[0-9]+", index):
+        raise InvalidParameter("index", index, "use a whole number of at least 0")
+    if len(index) > _DIGITS:
+        raise OutputNotProduced(results.job.id, f"{name}/{index}")
+    return single_output(request, results, name, {}, int(index))
+
+
+@routes.get(
+    "/jobs/{jobID}/logs/{step}",
+    parameters=(
+        JOB_ID,
+        Parameter(
+            name="step", place="path", description="`process`, or the name of a step.", schema={"type": "string"}
+        ),
+    ),
+    answers=(
+        Answer(status=200, description="The log.", content=(("text/plain", ""),)),
+        Answer(
+            status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
+        ),
+    ),
+    problems=(*_GONE, NoSuchResource),
+)
+async def get_log(request: Request) -> Response:
+    """Return what a job has printed, also while it runs."""
+    workspace, step = workspace_of(request), request.path_params["step"]
+    job = workspace.jobs.get(request.path_params["jobID"])
+    logs = _logs(request, job)
+    if step not in logs:
+        raise NoSuchResource(request.url.path)
+    path = logs[step]
+    size = path.stat().st_size if path.exists() else 0
+    tag = f'"{job.id}-{step}-{size}"'
+    return file_response(request, FilePart(path, size), media_type="text/plain; charset=utf-8", tag=tag)
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether a page is wanted more than any content; results are what they are unless somebody says so."""
+    f, ranges = request.query_params.get("f"), parse_accept(request.headers.get("accept", ""))
+    if f is not None:
+        return media_type_of(f).partition(";")[0].strip() == HTML
+    return quality_of(HTML, ranges) > max(quality_of(JSON, ranges), quality_of("application/octet-stream", ranges))
+
+
+def _shown(request: Request, job: Job) -> dict[str, Any]:
+    """Return what the page of a job shows besides its status; read only when it is a page that is wanted."""
+    return {
+        "exhibits": lambda: exhibits(_results(request)) if job.status == "successful" else [],
+        "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
+        "log": lambda: _tail(_logs(request, job).get("process")),
+    }
+
+
+def _tail(path: Path | None, size: int = 4096) -> str:
+    """Return the last lines of a log."""
+    if path is None or not path.exists():
+        return ""
+    with path.open("rb") as file:
+        start = max(0, path.stat().st_size - size)
+        file.seek(start)
+        text = file.read(size).decode(errors="replace")
+    return text.partition("\n")[2] if start else text
+
+
+def _status(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return status_info(job, base_of(request), steps=list(_logs(request, job)))
+
+
+def _logs(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    parts = visit_of(request).parts
+    if job.status == "running":
+        live = parts.executor.log_of(job.id)
+        return {"process": live} if live is not None and live.exists() and live.stat().st_size else {}
+    return parts.engine.results.logs_of(job.key) if job.log_bytes or job.started else {}
+
+
+def _results(request: Request) -> Results:
+    workspace = workspace_of(request)
+    job, manifest = workspace.jobs.results(request.path_params["jobID"])
+    offer = next((o for o in workspace.processes.offers() if o.description.id == job.process), None)
+    return Results(
+        job=job,
+        manifest=manifest,
+        execute=_execute.decode(job.request),
+        description=offer.description if offer is not None else None,
+        store=workspace.jobs.engine.results,
+        base=base_of(request),
+    )
+
+
+def _check_output(results: Results, name: str) -> None:
+    """Tell an output that the process does not have from one that this job did not produce (X-NOOUT)."""
+    known = results.description.outputs if results.description is not None else results.manifest
+    if name not in known:
+        raise NoSuchOutput(name, list(known))
+    if name not in results.manifest:
+        raise OutputNotProduced(results.job.id, name)
+
+
+def _job_query(query: QueryParams, limit: int) -> JobQuery:
+    statuses = list_parameter(query, "status")
+    for status in statuses:
+        if status not in _STATUSES:
+            raise InvalidParameter("status", status, f"use {', '.join(_STATUSES)}")
+    created_from, created_to = _interval(query.get("datetime"))
+    cursor = query.get("cursor")
+    if cursor is not None and not re.fullmatch(r"[0-9a-f]{1,15}", cursor):
+        raise InvalidParameter("cursor", cursor, "follow a link with rel next instead of making one")
+    return JobQuery(
+        workspace="",
+        types=list_parameter(query, "type") or ("process",),
+        processes=list_parameter(query, "processID"),
+        statuses=statuses,  # type: ignore[arg-type]
+        created_from=created_from,
+        created_to=created_to,
+        min_duration=_duration(query, "minDuration", largest=False),
+        max_duration=_duration(query, "maxDuration", largest=True),
+        limit=limit,
+        before=int(cursor, 16) if cursor else None,
+    )
+
+
+def _duration(query: QueryParams, name: str, *, largest: bool) -> float | None:
+    """Return a bound in seconds; of a list the one that lets most through."""
+    values = list_parameter(query, name)
+    for value in values:
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+            raise InvalidParameter(name, value, "use seconds, a number of at least 0")
+    numbers = [float(value) for value in values]
+    return (max if largest else min)(numbers) if numbers else None
+
+
+def _interval(text: str | None) -> tuple[int | None, int | None]:
+    """Return the ends of a ``datetime`` parameter in microseconds; an instant is an interval of its own."""
+    if text is None:
+        return None, None
+    start, slash, end = text.partition("/")
+    if not slash:
+        end = start
+    ends = [_instant(part, text) if part not in ("", "..") else None for part in (start, end)]
+    if ends == [None, None] and not slash:
+        raise InvalidParameter(
+            "datetime", text, "use an RFC 3339 instant or an interval such as 2026-01-01T00:00:00Z/.."
+        )
+    if ends[0] is not None and ends[1] is not None and ends[0] > ends[1]:
+        raise InvalidParameter("datetime", text, "the interval ends before it starts")
+    return ends[0], ends[1]
+
+
+def _instant(part: str, text: str) -> int:
+    if not re.fullmatch(MOMENT, part):
+        raise InvalidParameter("datetime", text, "use RFC 3339 with a zone, e.g. 2026-01-01T00:00:00Z")
+    return int(datetime.fromisoformat(part).timestamp() * 1e6)

@@ -1,0 +1,327 @@
+"""Component schemas of the API definition: the documents of OGC API - Processes Part 1, in words of our own.
+
+They keep to the words that OpenAPI 3.0 and JSON Schema 2020-12 share, with ``nullable`` where null is taken; the
+writer of the definition turns that into the words of each version. They describe what this service sends and takes:
+the union of 1.0 and the 2.0 draft.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from graticule.ogc.common import CRS84, CRS84H
+
+Schema = dict[str, Any]
+
+_UNUSABLE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to a component schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def component_name(text: str) -> str:
+    """Return a text as the name of a component, which has letters, digits, points, hyphens and underscores only."""
+    return _UNUSABLE.sub("-", text)
+
+
+def _object(properties: dict[str, Schema], required: Sequence[str] = (), **words: Any) -> Schema:
+    schema: Schema = {"type": "object", **words, "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    return schema
+
+
+def _list(items: Schema, **words: Any) -> Schema:
+    return {"type": "array", "items": items, **words}
+
+
+def _text(description: str = "", **words: Any) -> Schema:
+    return {"type": "string", **({"description": description} if description else {}), **words}
+
+
+def _address(description: str) -> Schema:
+    return _text(description, pattern="^https?://[!-~]+$", nullable=True)
+
+
+_MOMENT: Schema = {"type": "string", "format": "date-time"}
+_LINKS = _list(ref("link"))
+
+_DESCRIBED: dict[str, Schema] = {
+    "title": _text(),
+    "description": _text(),
+    "keywords": _list(_text()),
+    "metadata": _list(ref("metadata")),
+}
+_COUNTED: dict[str, Schema] = {
+    "minOccurs": {"type": "integer", "minimum": 0, "default": 1},
+    "maxOccurs": {
+        "description": "A number, or `unbounded`. Above 1, values come as an array.",
+        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": ["unbounded"]}],
+    },
+}
+_SUMMARY: dict[str, Schema] = {
+    "id": _text("Identifier, unique in this workspace."),
+    "version": _text(),
+    **_DESCRIBED,
+    "jobControlOptions": _list(_text(enum=["sync-execute", "async-execute", "dismiss"])),
+    "outputTransmission": _list(_text(enum=["value", "reference"])),
+    "links": _LINKS,
+}
+
+_PLAIN: list[Schema] = [
+    {"type": "string"},
+    {"type": "number"},
+    {"type": "boolean"},
+]
+_NUMBERS = {"type": "number"}
+
+_DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
+_LEAST = {"LineString": 2, "MultiLineString": 2, "Polygon": 4, "MultiPolygon": 4}
+
+
+def _positions(depth: int, least: int) -> Schema:
+    """Return the schema of GeoJSON coordinates; the innermost array has at least so many positions."""
+    if depth == 0:
+        return _list(_NUMBERS, minItems=2)
+    inner = _positions(depth - 1, least)
+    return _list(inner, minItems=least) if depth == 1 and least else _list(inner)
+
+
+def _geometry(kind: str) -> Schema:
+    return _object(
+        {"type": _text(enum=[kind]), "coordinates": _positions(_DEPTHS[kind], _LEAST.get(kind, 0))},
+        ["type", "coordinates"],
+    )
+
+
+COMPONENTS: dict[str, Schema] = {
+    # --- every resource ---
+    "link": _object(
+        {
+            "href": _text("Address of the target."),
+            "rel": _text("What the target is to this resource."),
+            "type": _text("Media type of the target."),
+            "hreflang": _text(),
+            "title": _text(),
+            "length": {"type": "integer", "minimum": 0, "description": "Size of the target, bytes."},
+        },
+        ["href"],
+    ),
+    "exception": _object(
+        {
+            "type": _text("URI of the kind of problem.", format="uri"),
+            "title": _text("The kind of problem in words."),
+            "status": {"type": "integer", "description": "The HTTP status."},
+            "detail": _text("What went wrong this time, and what helps."),
+            "instance": _text("Address of this occurrence."),
+            "errors": _list(
+                _object(
+                    {
+                        "pointer": _text("JSON pointer into the request body."),
+                        "parameter": _text("Name of a parameter."),
+                        "detail": _text(),
+                    },
+                    ["detail"],
+                ),
+                description="One member for each fault.",
+            ),
+        },
+        ["type"],
+        description="Problem details (RFC 9457).",
+    ),
+    "landingPage": _object(
+        {"title": _text(), "description": _text(), "attribution": _text(), "links": _LINKS}, ["links"]
+    ),
+    "confClasses": _object({"conformsTo": _list(_text(format="uri"))}, ["conformsTo"]),
+    # --- processes ---
+    "metadata": _object({"title": _text(), "role": _text(), "href": _text()}),
+    "schema": {
+        "type": "object",
+        "description": "A JSON Schema fragment for one value, in words OpenAPI 3.0 knows.",
+    },
+    "inputDescription": _object(
+        {
+            **_DESCRIBED,
+            "schema": ref("schema"),
+            **_COUNTED,
+            "valuePassing": _list(_text(enum=["byValue", "byReference"])),
+        },
+        ["schema"],
+    ),
+    "outputDescription": _object({**_DESCRIBED, "schema": ref("schema"), **_COUNTED}, ["schema"]),
+    "processSummary": _object(_SUMMARY, ["id", "version"]),
+    "process": _object(
+        {
+            **_SUMMARY,
+            "inputs": {"type": "object", "additionalProperties": ref("inputDescription")},
+            "outputs": {"type": "object", "additionalProperties": ref("outputDescription")},
+            "examples": _list(
+                _object(
+                    {"title": _text(), "inputs": {"type": "object"}, "outputs": {"type": "object"}}, ["title", "inputs"]
+                ),
+                description="Requests that can be sent as they are.",
+            ),
+        },
+        ["id", "version"],
+    ),
+    "processList": _object({"processes": _list(ref("processSummary")), "links": _LINKS}, ["processes", "links"]),
+    # --- execution ---
+    "format": _object(
+        {
+            "mediaType": _text(nullable=True),
+            "encoding": _text(nullable=True),
+            "schema": {"description": "A URI or a schema.", "nullable": True, "anyOf": [_text(), {"type": "object"}]},
+        }
+    ),
+    "bbox": _object(
+        {
+            "bbox": {
+                "description": "Minima, then maxima: 4 numbers, or 6 with heights. No minimum lies above its maximum.",
+                "anyOf": [_list(_NUMBERS, minItems=4, maxItems=4), _list(_NUMBERS, minItems=6, maxItems=6)],
+            },
+            "crs": _text(
+                f"URI, URN or code; without it {CRS84}, or {CRS84H} for 6 numbers.",
+                pattern=r"^(https?://[!-~]+|urn:ogc:def:crs:[!-~]+|[A-Za-z][A-Za-z0-9_-]*:[A-Za-z0-9]+)$",
+                default=CRS84,
+            ),
+        },
+        ["bbox"],
+    ),
+    "reference": _object(
+        {
+            "href": _text("Where the value lies; this service fetches it.", pattern="^https?://[!-~]+$"),
+            "type": _text("Media type of the value.", nullable=True),
+            "rel": _text(),
+            "hreflang": _text(),
+            "title": _text(),
+        },
+        ["href"],
+    ),
+    "qualifiedValue": _object(
+        {
+            "value": {"description": "Any JSON value; binary content as base64."},
+            "mediaType": _text(nullable=True),
+            "encoding": _text(nullable=True, description="`base64` for binary content."),
+            "schema": {"description": "A URI or a schema."},
+        },
+        ["value"],
+    ),
+    "outputSelection": _object(
+        {
+            "format": {"allOf": [ref("format")], "nullable": True},
+            "transmissionMode": _text(enum=["value", "reference"], nullable=True),
+        },
+        description="How an output is wanted.",
+    ),
+    "response": _text(
+        "1.0 only: `raw` gives values as they are, `document` a results document.",
+        enum=["raw", "document"],
+        nullable=True,
+    ),
+    "subscriber": _object(
+        {
+            "successUri": _address("Gets the results by POST."),
+            "inProgressUri": _address("Gets the status by POST whenever it changes."),
+            "failedUri": _address("Gets the status with its problem by POST."),
+        },
+        nullable=True,
+        description="Whom to tell about the job.",
+    ),
+    "execute": _object(
+        {
+            "inputs": {
+                "type": "object",
+                "description": "By identifier: literals, arrays, qualified values, boxes or links; an object is always "
+                "wrapped as a qualified value. The path of each process says what it takes.",
+                "additionalProperties": {"anyOf": [*_PLAIN, {"type": "array", "items": {}}, {"type": "object"}]},
+            },
+            "outputs": {
+                "type": "object",
+                "additionalProperties": ref("outputSelection"),
+                "nullable": True,
+                "description": "By identifier. None given: all. An empty object: run, and return nothing.",
+            },
+            "response": ref("response"),
+            "subscriber": ref("subscriber"),
+        },
+        description="What to run a process with.",
+    ),
+    "results": {
+        "type": "object",
+        "description": "Outputs by identifier: bare literals, qualified values, boxes or links; an array where an "
+        "output has several values.",
+        "additionalProperties": {
+            "anyOf": [*_PLAIN, {"type": "array", "items": {}}, ref("qualifiedValue"), ref("bbox"), ref("link")]
+        },
+    },
+    "result": {
+        "description": "A results document, or the value of the one output that was asked for.",
+        "anyOf": [ref("results"), {}],
+    },
+    # --- jobs ---
+    "statusInfo": _object(
+        {
+            "id": _text("Identifier of the job (2.0)."),
+            "jobID": _text("The same (1.0)."),
+            "type": _text("`process` for an execution."),
+            "processingEntityType": _text(),
+            "processID": _text("The process that it runs."),
+            "status": _text(enum=["created", "accepted", "running", "successful", "failed", "dismissed"]),
+            "message": _text(),
+            "progress": {"type": "integer", "minimum": 0, "maximum": 100, "description": "Percent."},
+            "created": _MOMENT,
+            "started": _MOMENT,
+            "finished": _MOMENT,
+            "updated": _MOMENT,
+            "exception": ref("exception"),
+            "links": _LINKS,
+        },
+        ["id", "jobID", "type", "status"],
+    ),
+    "jobList": _object({"jobs": _list(ref("statusInfo")), "links": _LINKS}, ["jobs", "links"]),
+    # --- files ---
+    "content": _text("The bytes themselves.", format="binary", minLength=1),
+    "fileForm": _object({"file": _text("The file.", format="binary", minLength=1)}, ["file"]),
+    "file": _object(
+        {
+            "id": _text(),
+            "name": _text(),
+            "href": _text('Any input takes it: `{"href": …}`.'),
+            "size": {"type": "integer", "minimum": 0, "description": "Bytes."},
+            "mediaType": _text(),
+            "sha256": _text(),
+            "created": _MOMENT,
+            "expires": _MOMENT,
+            "sample": {"type": "boolean", "description": "True for data that the service itself offers."},
+            "links": _LINKS,
+        },
+        ["id", "name", "href", "size", "mediaType"],
+    ),
+    "fileList": _object({"files": _list(ref("file")), "links": _LINKS}, ["files", "links"]),
+    # --- GeoJSON (RFC 7946) ---
+    "geojson-geometry": {
+        "description": "A GeoJSON geometry; the rings of polygons are closed.",
+        "anyOf": [
+            *map(_geometry, _DEPTHS),
+            _object(
+                {"type": _text(enum=["GeometryCollection"]), "geometries": _list(ref("geojson-geometry"))},
+                ["type", "geometries"],
+            ),
+        ],
+    },
+    "geojson-feature": _object(
+        {
+            "type": _text(enum=["Feature"]),
+            "geometry": {"anyOf": [ref("geojson-geometry")], "nullable": True},
+            "properties": {"type": "object", "nullable": True},
+        },
+        ["type", "geometry"],
+    ),
+    "geojson-feature-collection": _object(
+        {"type": _text(enum=["FeatureCollection"]), "features": _list(ref("geojson-feature"))}, ["type", "features"]
+    ),
+}

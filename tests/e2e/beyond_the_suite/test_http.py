@@ -1,0 +1,278 @@
+"""How the service speaks HTTP."""
+
+from __future__ import annotations
+
+import base64
+
+import httpx2
+import pytest
+
+from tests.e2e.beyond_the_suite.asking import (
+    HTML,
+    JSON,
+    PIXEL,
+    PROBLEM,
+    PROFILE,
+    RESOURCES,
+    assert_problem,
+    done,
+    header_links,
+    hrefs,
+    media_type,
+    nulls_in,
+)
+from tests.e2e.ogc_suite import wire
+from tests.e2e.ogc_suite.schemas import Schemas
+from tests.serving import Server
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_t2_0__rec_core_http_head_gives_the_headers_of_get_without_a_body(http: httpx2.Client, path: str) -> None:
+    got, head = http.get(path), http.head(path)
+
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
+    assert head.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+@pytest.mark.parametrize("path", [*RESOURCES, "/processes/nothing-here"])
+def test_t2_0__rec_core_content_length_is_that_of_the_body(server: Server, path: str) -> None:
+    answer = wire.get(server.url + path)
+
+    assert int(answer.first("Content-Length")) == len(answer.body)
+
+
+def test_t2_0__rec_core_content_length_holds_for_results(http: httpx2.Client) -> None:
+    job = done(http, "echo-all", {"inputs": {"image": PIXEL}})
+
+    head = http.head(f"{job}/results/image", headers={"Accept": "image/png"})
+
+    assert int(head.headers["Content-Length"]) == len(base64.b64decode(PIXEL))
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_t1_0__rec_core_cross_origin_lets_every_page_read_each_time(http: httpx2.Client, path: str) -> None:
+    answers = [http.get(path, headers={"Origin": "https://maps.example"}) for _ in range(2)]
+
+    allowed = [answer.headers.get("Access-Control-Allow-Origin") for answer in answers]
+    assert set(allowed) <= {"*", "https://maps.example"}, allowed
+
+
+def test_t1_0__rec_core_cross_origin_answers_the_question_before_a_post(http: httpx2.Client) -> None:
+    asked = {
+        "Origin": "https://maps.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, prefer",
+    }
+
+    answer = http.options("/processes/echo/execution", headers=asked)
+
+    assert answer.status_code in {200, 204}
+    assert answer.headers["Access-Control-Allow-Origin"] in {"*", "https://maps.example"}
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    allowed = answer.headers["Access-Control-Allow-Headers"].lower()
+    assert allowed == "*" or {"content-type", "prefer"} <= {name.strip() for name in allowed.split(",")}
+
+
+def test_t1_0__rec_core_cross_origin_holds_for_errors(http: httpx2.Client) -> None:
+    answer = http.get("/jobs/nothing-here", headers={"Origin": "https://maps.example"})
+
+    assert answer.headers["Access-Control-Allow-Origin"] in {"*", "https://maps.example"}
+
+
+@pytest.mark.parametrize(
+    "name", ["location", "link", "preference-applied", "content-profile", "ogc-output-values-count"]
+)
+def test_t1_0__rec_core_access_control_expose_headers(http: httpx2.Client, name: str) -> None:
+    answer = http.get("/processes", headers={"Origin": "https://maps.example"})
+
+    assert name in {header.strip().lower() for header in answer.headers["Access-Control-Expose-Headers"].split(",")}
+
+
+@pytest.mark.parametrize("path", ["/", "/processes", "/processes/echo"])
+def test_t1_0__rec_core_link_header_mirrors_the_links_of_the_body(http: httpx2.Client, path: str) -> None:
+    answer = http.get(path)
+
+    in_body = {(link["href"], link["rel"]) for link in answer.json()["links"]}
+    assert in_body <= set(header_links(answer))
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("application/json", JSON),
+        ("application/json, application/problem+json", PROBLEM),
+        ("application/problem+json", PROBLEM),
+        ("*/*", PROBLEM),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", HTML),
+    ],
+)
+def test_x_errct_media_types_of_errors(http: httpx2.Client, accept: str, expected: str) -> None:
+    answer = http.get("/processes/nothing-here", headers={"Accept": accept})
+
+    assert answer.status_code == 404
+    assert media_type(answer) == expected
+    assert expected != PROBLEM or answer.headers["Content-Type"] == PROBLEM
+
+
+def test_x_errct_errors_are_problem_json_when_nobody_says_what_to_accept(server: Server) -> None:
+    answer = wire.get(f"{server.url}/processes/nothing-here", accept=None)
+
+    assert answer.first("Content-Type") == PROBLEM
+
+
+def test_t1_0__rec_core_problem_details_are_valid(http: httpx2.Client, schemas: Schemas) -> None:
+    document = http.get("/processes/nothing-here").json()
+
+    assert schemas.remote_faults("exception.yaml", document) == []
+    assert {"type", "title", "status", "detail"} <= set(document)
+    assert list(nulls_in(document)) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/processes", "GET"),
+        ("PUT", "/processes/echo/execution", "POST"),
+        ("POST", "/conformance", "GET"),
+    ],
+)
+def test_t1_0__rec_core_problem_details_of_a_wrong_method_say_what_is_allowed(
+    http: httpx2.Client, method: str, path: str, allowed: str
+) -> None:
+    answer = http.request(method, path)
+
+    assert_problem(answer, 405)
+    assert allowed in {name.strip() for name in answer.headers["Allow"].split(",")}
+
+
+def test_an_address_where_nothing_is_gives_404(http: httpx2.Client) -> None:
+    assert_problem(http.get("/nothing/here"), 404)
+
+
+@pytest.mark.parametrize("path", ["/", "/conformance", "/processes", "/processes/echo"])
+def test_what_rarely_changes_is_not_sent_twice(http: httpx2.Client, path: str) -> None:
+    tag = http.get(path).headers["ETag"]
+
+    answer = http.get(path, headers={"If-None-Match": tag})
+
+    assert answer.status_code == 304
+    assert answer.content == b""
+    assert answer.headers["ETag"] == tag
+
+
+def test_what_rarely_changes_is_sent_to_who_has_another_version(http: httpx2.Client) -> None:
+    assert http.get("/processes", headers={"If-None-Match": '"another"'}).status_code == 200
+
+
+def test_tags_differ_between_representations(http: httpx2.Client) -> None:
+    assert http.get("/processes?f=json").headers["ETag"] != http.get("/processes?f=html").headers["ETag"]
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+@pytest.mark.parametrize(
+    ("parameter", "accept", "expected"),
+    [("json", HTML, JSON), ("html", JSON, HTML), ("application/json", HTML, JSON), ("text/html", JSON, HTML)],
+)
+def test_x_f_beats_accept(http: httpx2.Client, path: str, parameter: str, accept: str, expected: str) -> None:
+    answer = http.get(path, params={"f": parameter}, headers={"Accept": accept})
+
+    assert answer.status_code == 200
+    assert media_type(answer) == expected
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_x_f_that_is_unknown_gives_400(http: httpx2.Client, path: str) -> None:
+    answer = http.get(path, params={"f": "shapefile"})
+
+    assert_problem(answer, 400, "invalid-query-parameter-value")
+    assert "shapefile" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_an_accept_header_that_nobody_can_serve_gives_406(http: httpx2.Client, path: str) -> None:
+    answer = http.get(path, headers={"Accept": "image/x-icon"})
+
+    assert_problem(answer, 406)
+    assert JSON in answer.json()["detail"]
+
+
+def test_the_quality_of_a_media_range_counts(http: httpx2.Client) -> None:
+    answer = http.get("/processes", headers={"Accept": "text/html;q=0.5, application/json;q=0.9"})
+
+    assert media_type(answer) == JSON
+
+
+def test_a_media_range_of_quality_zero_is_not_served(http: httpx2.Client) -> None:
+    answer = http.get("/processes", headers={"Accept": "application/json;q=0, */*;q=0.1"})
+
+    assert media_type(answer) != JSON
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_t1_0__req_json_definition_json_is_what_comes_unasked(server: Server, path: str) -> None:
+    answer = wire.get(server.url + path, accept=None)
+
+    assert answer.status == 200
+    assert answer.first("Content-Type").startswith(JSON)
+
+
+@pytest.mark.parametrize("path", RESOURCES)
+def test_answers_vary_by_what_was_asked(http: httpx2.Client, path: str) -> None:
+    varies = {name.strip().lower() for name in http.get(path).headers["Vary"].split(",")}
+
+    assert {"accept", "prefer", "accept-profile"} <= varies
+
+
+@pytest.mark.parametrize(
+    ("path", "profile"),
+    [("/processes", "ogc-process-list"), ("/processes/echo", "ogc-process-description"), ("/jobs", "jobs-list")],
+)
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{}",
+        "[ogc-profile:{}]",
+        "https://www.opengis.net/def/profile/OGC/0/{}",
+        "http://www.opengis.net/def/profile/OGC/0/{}",
+    ],
+)
+def test_t2_0__req_query_param_profile_definition(http: httpx2.Client, path: str, profile: str, spelling: str) -> None:
+    answer = http.get(path, params={"profile": spelling.format(profile)})
+
+    assert answer.status_code == 200
+    assert (PROFILE + profile, "profile") in header_links(answer)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept-Profile": f"<{PROFILE}ogc-process-description>"},
+        {"Prefer": f'profile="{PROFILE}ogc-process-description"'},
+        {"Link": f'<{PROFILE}ogc-process-description>; rel="profile"'},
+    ],
+    ids=["Accept-Profile", "Prefer", "Link"],
+)
+def test_t2_0__rec_query_param_profile_negotiation_by_header(http: httpx2.Client, headers: dict[str, str]) -> None:
+    answer = http.get("/processes/echo", headers=headers)
+
+    assert answer.status_code == 200
+    assert (f"{PROFILE}ogc-process-description", "profile") in header_links(answer)
+    assert f"{PROFILE}ogc-process-description" in answer.headers["Content-Profile"]
+
+
+def test_t2_0__a_preferred_profile_is_acknowledged(http: httpx2.Client) -> None:
+    answer = http.get("/processes/echo", headers={"Prefer": "profile=ogc-process-description"})
+
+    assert "profile=" in answer.headers["Preference-Applied"]
+
+
+def test_t2_0__req_query_param_profile_response_an_unknown_profile_is_no_error(http: httpx2.Client) -> None:
+    assert http.get("/processes/echo", params={"profile": "nobody-knows-this"}).status_code == 200
+
+
+def test_t2_0__req_query_param_profile_response_puts_links_into_the_document(http: httpx2.Client) -> None:
+    document = http.get("/processes/echo", params={"profile": "ogc-process-description"}).json()
+
+    assert f"{PROFILE}ogc-process-description" in hrefs(document, "profile")

@@ -1,0 +1,173 @@
+"""What people do on the pages, with and without scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+both = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+
+
+@both
+def test_an_example_on_the_landing_page_is_one_click_from_its_result(come: Any, scripts: bool) -> None:
+    page = come(scripts=scripts).open("/")
+
+    page.get_by_role("button", name="Vegetation index (NDVI) of the sample landscape").click()
+
+    expect(page.locator("h1 .state-successful")).to_be_visible()
+    expect(page.locator("img.picture")).to_be_visible()
+
+
+@both
+def test_a_slow_job_is_followed_until_its_result(come: Any, scripts: bool) -> None:
+    page = come(scripts=scripts).open("/processes/echo")
+
+    page.get_by_label("Message").fill("here I am")
+    page.get_by_label("Pause").fill("1")
+    page.get_by_role("button", name="Run").click()
+
+    expect(page.locator("progress")).to_be_visible()
+    expect(page.locator("h1 .state-successful")).to_be_visible()
+    expect(page.locator(".exhibit .value", has_text="here I am")).to_be_visible()
+
+
+@both
+def test_an_example_fills_the_form_and_the_form_runs(come: Any, scripts: bool) -> None:
+    page = come(scripts=scripts).open("/processes/zonal-statistics")
+
+    page.get_by_role("link", name="Mean reflectance of the sample fields").click()
+    page.get_by_label("max", exact=True).check()
+    page.get_by_role("button", name="Run").click()
+
+    expect(page.locator("svg.map path.area")).to_have_count(10)
+    expect(page.get_by_role("columnheader", name="nir_max")).to_be_visible()
+
+
+@both
+def test_faults_stand_at_their_fields_and_nothing_typed_is_lost(come: Any, scripts: bool) -> None:
+    page = come(scripts=scripts).open("/processes/turn")
+
+    page.get_by_label("Content, typed or pasted").fill('{"type": "Point", "coordinates": [8.5, 47.4]')
+    page.get_by_label("Angle").fill("360")
+    page.get_by_role("button", name="Run").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("2 things want a change")
+    expect(page.locator("#in-shape .fault")).to_contain_text("no JSON")
+    expect(page.locator("#in-angle .fault")).to_contain_text("360")
+    expect(page.get_by_label("Content, typed or pasted")).to_have_value('{"type": "Point", "coordinates": [8.5, 47.4]')
+    expect(page.get_by_label("Angle")).to_have_value("360")
+
+
+@both
+def test_an_uploaded_file_is_an_input_and_is_kept_when_another_field_is_wrong(
+    come: Any, tmp_path: Path, scripts: bool
+) -> None:
+    mine = tmp_path / "mine.geojson"
+    mine.write_text(json.dumps({"type": "Point", "coordinates": [8.5, 47.4]}), encoding="utf-8")
+    page = come(scripts=scripts).open("/processes/turn")
+
+    page.get_by_label("Or a file of yours").set_input_files(mine)
+    page.get_by_label("Angle").fill("360")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_label("Or its address")).to_have_value(re.compile("/mine\\.geojson$"))
+    page.get_by_label("Angle").fill("30")
+    page.get_by_role("button", name="Run").click()
+
+    expect(page.locator("svg.map .point")).to_have_count(1)
+
+
+@both
+def test_a_running_job_is_dismissed_after_one_question(come: Any, jobs: Any, scripts: bool) -> None:
+    path = jobs.execute("echo", {"message": "never", "pause": 60})
+    page = come(scripts=scripts).open(path)
+
+    page.locator("summary", has_text="Dismiss").click()
+    page.get_by_role("button", name="Dismiss it").click()
+
+    expect(page.locator("h1 .state-dismissed")).to_be_visible()
+    assert jobs.status(path) == "dismissed"
+
+
+@both
+def test_a_failed_job_leads_back_to_its_form_with_the_fault_at_the_field(come: Any, jobs: Any, scripts: bool) -> None:
+    path = jobs.execute("raster-statistics", {"raster": {"href": f"{jobs.base}/files/samples/places.geojson"}})
+    jobs.ended(path)
+    page = come(scripts=scripts).open(path)
+
+    expect(page.get_by_role("alert")).to_contain_text("/inputs/raster")
+    page.get_by_role("link", name="Change and run again").click()
+
+    expect(page.locator("#in-raster .fault")).to_be_visible()
+    expect(page.get_by_label("Address")).to_have_value(f"{jobs.base}/files/samples/places.geojson")
+
+
+def test_jobs_are_filtered_by_the_address(come: Any, jobs: Any) -> None:
+    jobs.run("hello-world")
+    page = come().open("/jobs")
+
+    page.get_by_label("Process").fill("hello-world")
+    page.get_by_role("button", name="Filter").click()
+
+    assert "processID=hello-world" in page.url
+    expect(page.locator("tbody tr")).not_to_have_count(0)
+    expect(page.locator("tbody tr", has_not_text="hello-world")).to_have_count(0)
+
+
+def test_a_file_is_uploaded_on_the_page_of_files(come: Any, tmp_path: Path) -> None:
+    mine = tmp_path / "notes.txt"
+    mine.write_text("north is up", encoding="utf-8")
+    page = come().open("/files")
+
+    page.get_by_label("File", exact=True).set_input_files(mine)
+    page.get_by_role("button", name="Upload").click()
+
+    expect(page.get_by_role("link", name="notes.txt")).to_be_visible()
+
+
+def test_the_api_can_be_tried_on_its_page(come: Any) -> None:
+    page = come().open("/api?f=html")
+
+    page.get_by_role("button", name="Try it against this server").click()
+
+    expect(page.locator("#reference .opblock-get").first).to_be_visible()
+    expect(page.locator("#plain")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://example.org"},
+        {"Origin": "null"},
+    ],
+    ids=["another site", "another host of the site", "another origin", "an origin that hides"],
+)
+def test_a_form_on_another_site_runs_nothing(site: Any, headers: dict[str, str]) -> None:
+    address = f"{site.url}/processes/hello-world/form"
+
+    answer = httpx2.post(address, data={"example": "0"}, headers=headers, trust_env=False)
+
+    assert answer.status_code == 403
+
+
+def test_an_output_that_is_a_web_page_gets_no_rights_here(site: Any) -> None:
+    answer = httpx2.post(
+        f"{site.url}/processes/echo-all/execution",
+        json={
+            "inputs": {"formats": {"value": "<script>alert(1)</script>", "mediaType": "text/plain"}},
+            "outputs": {"formats": {}},
+        },
+        trust_env=False,
+    )
+
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]

@@ -1,0 +1,209 @@
+"""Uploaded files get their names when they are whole, and go when their time is up."""
+
+import hashlib
+import time
+from datetime import timedelta
+
+import pytest
+
+from graticule.data.uploads import Uploads, guess_type, safe_name
+from graticule.errors import InvalidBody, NoSuchFile, UploadConflict
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    samples = tmp_path / "samples"
+    samples.mkdir()
+    (samples / "dem.tif").write_bytes(b"II*\0sample")
+    return Uploads(tmp_path / "uploads", samples)
+
+
+@pytest.fixture
+def two_hours_later(monkeypatch):
+    """Call it, and two hours have passed."""
+    return lambda: monkeypatch.setattr("graticule.data.uploads._now", lambda: time.time_ns() // 1000 + 7200 * 10**6)
+
+
+def kept(uploads: Uploads, content: bytes = b"abc", name: str = "a.txt", **told):
+    upload = uploads.begin(name, **told)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(content)
+    return uploads.finish(upload.id, writer.sha256)
+
+
+def test_a_finished_file_is_found_by_its_address(uploads):
+    upload = kept(uploads, b"abc")
+
+    path = uploads.find(upload.address)
+
+    assert path is not None
+    assert path.read_bytes() == b"abc"
+    assert upload.size == 3
+    assert upload.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_half_a_file_is_not_found(uploads):
+    upload = uploads.begin("a.txt", length=6)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(b"abc")
+
+    assert uploads.find(upload.address) is None
+    assert uploads.get(upload.id).size == 3
+    assert uploads.complete() == []
+
+
+def test_a_file_is_continued_where_it_ended(uploads):
+    upload = uploads.begin("a.txt", length=6)
+    for offset, part in ((0, b"abc"), (3, b"def")):
+        with uploads.append(upload.id, offset) as writer:
+            writer.write(part)
+
+    done = uploads.finish(upload.id, writer.sha256)
+
+    assert done.sha256 == hashlib.sha256(b"abcdef").hexdigest()
+
+
+@pytest.mark.parametrize("offset", [0, 2, 4], ids=["again", "before", "after"])
+def test_a_file_is_continued_nowhere_else(uploads, offset):
+    upload = uploads.begin("a.txt", length=6)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(b"abc")
+
+    with pytest.raises(UploadConflict) as error:
+        uploads.append(upload.id, offset)
+
+    assert error.value.offset == 3
+
+
+def test_two_cannot_send_one_file_at_a_time(uploads):
+    upload = uploads.begin("a.txt", length=6)
+
+    with uploads.append(upload.id, 0), pytest.raises(UploadConflict):
+        uploads.append(upload.id, 0)
+
+
+def test_an_empty_file_is_refused_and_gone(uploads):
+    upload = uploads.begin("a.txt")
+
+    with pytest.raises(InvalidBody):
+        uploads.finish(upload.id)
+    with pytest.raises(NoSuchFile):
+        uploads.get(upload.id)
+
+
+def test_what_has_expired_is_not_found_though_nobody_swept(uploads, two_hours_later):
+    upload = kept(uploads, expiry=HOUR)
+
+    two_hours_later()
+
+    assert uploads.find(upload.address) is None
+    assert uploads.complete() == []
+    with pytest.raises(NoSuchFile):
+        uploads.get(upload.id)
+
+
+def test_sweeping_removes_what_has_expired_and_nothing_else(uploads, two_hours_later):
+    kept(uploads, expiry=HOUR)
+    uploads.begin("begun.txt", length=6, expiry=HOUR)
+    stays = kept(uploads, expiry=3 * HOUR)
+    for_ever = kept(uploads)
+
+    two_hours_later()
+
+    assert uploads.sweep() == 2
+    assert {upload.id for upload in uploads.complete()} == {stays.id, for_ever.id}
+
+
+def test_a_server_that_died_before_naming_a_file_names_it_later(uploads, tmp_path):
+    upload = kept(uploads, b"abc")
+    place = tmp_path / "uploads" / upload.id
+    (place / "a.txt").rename(place / ".part")
+
+    path = uploads.find(upload.address)
+
+    assert path is not None
+    assert path.read_bytes() == b"abc"
+
+
+def test_samples_are_the_same_for_everybody(uploads):
+    path = uploads.find("samples/dem.tif")
+
+    assert path is not None
+    assert path.read_bytes() == b"II*\0sample"
+    assert [sample.name for sample in uploads.samples()] == ["dem.tif"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "samples/nothing.tif",
+        "samples/../uploads",
+        "samples/%2e%2e%2fsecret",
+        "samples/",
+        "samples",
+        "../../etc/passwd",
+        "0123456789abcdef0123456789abcdef/a.txt",
+        "",
+    ],
+)
+def test_no_address_leads_elsewhere(uploads, address):
+    assert uploads.find(address) is None
+
+
+def test_the_document_beside_a_file_is_not_served(uploads):
+    upload = kept(uploads)
+
+    assert uploads.find(f"{upload.id}/.upload.json") is None
+    assert uploads.find(f"{upload.id}/other.txt") is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("dem.tif", "dem.tif"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\my dem.tif", "my_dem.tif"),
+        ("Höhe über See.TIF", "Hohe_uber_See.TIF"),
+        ('a"b\r\nc.json', "a_b_c.json"),
+        (".hidden", "upload.hidden"),
+        ("日本.tif", "upload.tif"),
+        ("", "upload"),
+        ("a" * 300 + ".tif", "a" * 96 + ".tif"),
+    ],
+    ids=["plain", "path", "windows", "accents", "header", "dot", "signs", "none", "long"],
+)
+def test_names_are_made_safe(sent, name):
+    assert safe_name(sent) == name
+
+
+def test_a_file_without_a_name_gets_the_ending_of_its_type():
+    assert safe_name("", "application/json") == "upload.json"
+
+
+def test_identifiers_cannot_be_guessed(uploads):
+    ids = {uploads.begin("a.txt").id for _ in range(20)}
+
+    assert len(ids) == 20
+    assert all(len(one) == 32 for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept_type"),
+    [
+        ("", "image/tiff; application=geotiff"),
+        ("application/octet-stream", "image/tiff; application=geotiff"),
+        ("application/x-www-form-urlencoded", "image/tiff; application=geotiff"),
+        ("image/tiff", "image/tiff"),
+        ("text/html\r\nX: 1", "image/tiff; application=geotiff"),
+    ],
+    ids=["nothing", "octets", "curl", "told", "evil"],
+)
+def test_a_vague_media_type_is_replaced_by_what_the_ending_means(uploads, said, kept_type):
+    assert uploads.begin("a.tif", media_type=said).media_type == kept_type
+
+
+def test_spatial_files_have_types():
+    assert guess_type("a.geojson") == "application/geo+json"
+    assert guess_type("a.unknown-ending") == "application/octet-stream"

@@ -1,0 +1,397 @@
+"""Subscribers are told how their jobs go, whatever they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from graticule.data.fetch import FetchPolicy
+from graticule.data.post import post
+from graticule.jobs.callbacks import Callbacks, Pace, check_subscriber
+from graticule.jobs.job import Job, NoticeKind
+from graticule.jobs.ledger import Notice
+from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.ogc.processes import Subscriber
+from graticule.testing.ledger import NOON, running
+from tests.receiver import SECONDS, Receiver, receiver
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Pace(retries=(0.05, 0.05, 0.05), jitter=0, progress=0.3)
+HERE = FetchPolicy(allow_private_addresses=True, timeout_s=5)
+ELSEWHERE = FetchPolicy(timeout_s=5)
+
+
+def document(job: Job, kind: NoticeKind) -> bytes:
+    """Write what is enough to tell one news from another."""
+    return msgspec.json.encode({"job": job.id, "kind": kind, "status": job.status, "progress": job.progress})
+
+
+@pytest.fixture
+def subscriber() -> Iterator[Receiver]:
+    with receiver() as found:
+        yield found
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[SqliteLedger]:
+    found = SqliteLedger(tmp_path / "graticule.db")
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def callbacks(ledger: SqliteLedger) -> AsyncIterator[Callbacks]:
+    found = Callbacks(ledger, partial(post, policy=HERE), QUICK)
+    found.start(document)
+    yield found
+    await found.close()
+
+
+def watched(where: Receiver, name: str = "j1", **paths: str) -> Job:
+    """Return a running job whose news go to paths of the receiver."""
+    addresses = {member: where.address(path) for member, path in paths.items()}
+    return running(name, subscriber=msgspec.msgpack.encode(Subscriber(**addresses)), base="http://here")
+
+
+async def end(ledger: SqliteLedger, callbacks: Callbacks, begun: Job, status: Any = "successful") -> None:
+    """End a running job as an agent does."""
+    job = begun.moved_to(status, at=NOON)
+    await ledger.finish(job)
+    callbacks.ended(job)
+
+
+async def settled(ledger: SqliteLedger, job: Job, done: Callable[[Notice], bool]) -> Notice:
+    """Wait until the notice of a job is as it should be."""
+    async with asyncio.timeout(SECONDS):
+        while not done(notice := ledger.notices_of(job.key)[0]):  # noqa: ASYNC110 - a ledger has no event for it
+            await asyncio.sleep(0.01)
+    return notice
+
+
+async def heard(where: Receiver, path: str, times: int = 1) -> list[Any]:
+    """Wait until a path was told so many times, and return the documents."""
+    return [told.document for told in await asyncio.to_thread(where.wait, path, times)]
+
+
+# --- the end of a job ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "kind"),
+    [("successful", "/success", "success"), ("failed", "/failed", "failed"), ("dismissed", "/failed", "failed")],
+)
+async def test_the_end_of_a_job_is_told_to_the_address_for_it(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver, status: str, path: str, kind: str
+) -> None:
+    job = watched(subscriber, success_uri="/success", failed_uri="/failed")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job, status)
+
+    assert [found["kind"] for found in await heard(subscriber, path)] == [kind]
+    assert (await settled(ledger, job, lambda notice: notice.status == "delivered")).attempts == 1
+    assert len(subscriber.told) == 1
+
+
+async def test_a_notice_says_what_it_is_and_whose(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    (told,) = await asyncio.to_thread(subscriber.wait, "/success")
+    assert told.headers["content-type"] == "application/json"
+    assert told.headers["webhook-id"] == "j1.success"
+    assert told.headers["link"] == '<http://here/jobs/j1>; rel="monitor"'
+
+
+async def test_the_success_address_may_be_spelt_as_in_the_schema_of_1_0(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, success_url="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    assert await heard(subscriber, "/success")
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 404, 301, 307])
+async def test_what_was_not_taken_is_sent_again(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver, status: int
+) -> None:
+    subscriber.statuses["/success"] = [status, status]
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    assert (await settled(ledger, job, lambda notice: notice.status == "delivered")).attempts == 3
+    assert [told.status for told in subscriber.told] == [status, status, 200]
+    assert len({told.headers["webhook-id"] for told in subscriber.told}) == 1
+
+
+async def test_a_redirect_is_not_followed(ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver) -> None:
+    subscriber.statuses["/success"] = [307] * 9
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    await settled(ledger, job, lambda notice: notice.status == "undelivered")
+    assert {told.path for told in subscriber.told} == {"/success"}
+
+
+async def test_after_the_last_attempt_a_notice_is_undelivered_and_the_job_as_it_was(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    subscriber.statuses["/success"] = [500] * 9
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    notice = await settled(ledger, job, lambda notice: notice.status == "undelivered")
+    assert (notice.attempts, notice.last_error) == (4, "it answered 500")
+    assert ledger.get(job.key) == job.moved_to("successful", at=NOON)
+
+
+async def test_a_receiver_that_says_gone_is_not_told_again(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    subscriber.statuses["/success"] = [410]
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    assert (await settled(ledger, job, lambda notice: notice.status == "undelivered")).attempts == 1
+
+
+async def test_pauses_grow_from_attempt_to_attempt(ledger: SqliteLedger, subscriber: Receiver) -> None:
+    subscriber.statuses["/success"] = [500] * 3
+    pace = Pace(retries=(0.1, 0.3, 0.6), jitter=0)
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), pace)
+    callbacks.start(document)
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    moments = [told.moment for told in await asyncio.to_thread(subscriber.wait, "/success", 4)]
+    pauses = [after - before for before, after in itertools.pairwise(moments)]
+    assert pauses == sorted(pauses)
+    assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.3, 0.6), strict=True))
+    await callbacks.close()
+
+
+async def test_a_notice_that_falls_due_between_two_looks_at_the_clock_is_not_forgotten(
+    ledger: SqliteLedger, subscriber: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(NOON, 10_000)  # each look is 10 ms after the one before
+    monkeypatch.setattr("graticule.jobs.callbacks.now", lambda: next(ticks))
+    subscriber.statuses["/success"] = [500]
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), Pace(retries=(0.015,), jitter=0))
+    callbacks.start(document)
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    assert (await settled(ledger, job, lambda notice: notice.status == "delivered")).attempts == 2
+    await callbacks.close()
+
+
+async def test_a_private_address_is_not_told_unless_that_is_allowed(ledger: SqliteLedger, subscriber: Receiver) -> None:
+    callbacks = Callbacks(ledger, partial(post, policy=ELSEWHERE), QUICK)
+    callbacks.start(document)
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+
+    await end(ledger, callbacks, job)
+
+    notice = await settled(ledger, job, lambda notice: notice.status == "undelivered")
+    assert "private" in notice.last_error
+    assert subscriber.told == []
+    await callbacks.close()
+
+
+async def test_what_an_earlier_server_left_is_told_at_start(ledger: SqliteLedger, subscriber: Receiver) -> None:
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+    await ledger.finish(job.moved_to("successful", at=NOON))
+
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), QUICK)
+    callbacks.start(document)
+
+    assert await heard(subscriber, "/success")
+    await settled(ledger, job, lambda notice: notice.status == "delivered")
+    await callbacks.close()
+
+
+async def test_what_was_under_way_at_the_end_of_a_server_is_told_by_the_next(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    subscriber.delays["/success"] = 0.5
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+    await end(ledger, callbacks, job)
+    await asyncio.sleep(0.1)
+    await callbacks.close()
+    assert ledger.notices_of(job.key)[0].status == "waiting"
+
+    following = Callbacks(ledger, partial(post, policy=HERE), QUICK)
+    following.start(document)
+
+    await settled(ledger, job, lambda notice: notice.status == "delivered")
+    await following.close()
+
+
+async def test_a_slow_receiver_keeps_nobody_else_waiting(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    with receiver() as other:
+        subscriber.delays["/success"] = 1
+        slow = [watched(subscriber, f"slow{number}", success_uri="/success") for number in range(20)]
+        quick = msgspec.structs.replace(
+            watched(other, "quick"),
+            subscriber=msgspec.msgpack.encode(Subscriber(success_uri=f"http://localhost:{other.port}/success")),
+        )
+        for job in (*slow, quick):
+            await ledger.add(job)
+            await end(ledger, callbacks, job)
+
+        await heard(other, "/success")
+
+        assert subscriber.told == []
+
+
+async def test_a_removed_job_is_not_told_of(ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver) -> None:
+    subscriber.statuses["/success"] = [500]
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+    await end(ledger, callbacks, job)
+    await heard(subscriber, "/success")
+
+    await ledger.remove(job.key)
+
+    await asyncio.sleep(0.2)
+    assert len(subscriber.told) == 1
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+def at(job: Job, progress: int) -> Job:
+    return msgspec.structs.replace(job, progress=progress, revision=job.revision + progress)
+
+
+async def test_progress_is_told_at_the_start_and_then_the_latest_of_each_pause(
+    callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress")
+    callbacks.began(job)
+    await heard(subscriber, "/progress")
+
+    for percent in range(1, 40):
+        callbacks.progressed(at(job, percent))
+    await heard(subscriber, "/progress", 2)
+    await asyncio.sleep(2 * QUICK.progress)
+
+    first, second = subscriber.at("/progress")
+    assert [first.document["progress"], second.document["progress"]] == [0, 39]
+    assert second.moment - first.moment >= QUICK.progress * 0.9
+
+
+async def test_the_end_is_told_after_the_progress_that_is_under_way(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    subscriber.delays["/progress"] = 0.4
+    job = watched(subscriber, in_progress_uri="/progress", success_uri="/success")
+    await ledger.add(job)
+    callbacks.began(job)
+    await asyncio.sleep(0.1)
+    callbacks.progressed(at(job, 50))
+
+    await end(ledger, callbacks, job)
+
+    await heard(subscriber, "/success")
+    assert [told.path for told in subscriber.told] == ["/progress", "/success"]
+
+
+async def test_progress_after_the_end_is_not_told(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress", success_uri="/success")
+    await ledger.add(job)
+    callbacks.began(job)
+    await heard(subscriber, "/progress")
+    await end(ledger, callbacks, job)
+    await heard(subscriber, "/success")
+
+    callbacks.progressed(at(job, 50))
+
+    await asyncio.sleep(2 * QUICK.progress)
+    assert [told.path for told in subscriber.told] == ["/progress", "/success"]
+
+
+async def test_progress_that_nobody_takes_is_not_sent_again(callbacks: Callbacks, subscriber: Receiver) -> None:
+    subscriber.statuses["/progress"] = [500]
+    job = watched(subscriber, in_progress_uri="/progress")
+
+    callbacks.began(job)
+
+    await heard(subscriber, "/progress")
+    await asyncio.sleep(2 * QUICK.progress)
+    assert len(subscriber.told) == 1
+
+
+# --- before there is a job -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "word"),
+    [
+        ("ftp://told.example/x", "ftp"),
+        ("file:///etc/passwd", "file"),
+        ("told.example", "http"),
+        ("http://", "valid"),
+        ("http://127.0.0.1:8080/x", "private"),
+        ("http://2130706433/x", "private"),
+        ("http://localhost/x", "private"),
+        ("http://[::1]/x", "private"),
+        ("http://169.254.169.254/latest", "private"),
+        ("http://told.example:25/x", "port"),
+        ("https://me:secret@told.example/x", "password"),
+    ],
+)
+def test_an_address_that_cannot_be_told_is_a_fault_at_its_place(address: str, word: str) -> None:
+    subscriber = Subscriber(success_uri="https://told.example/x", failed_uri=address)
+
+    (fault,) = check_subscriber(subscriber, ELSEWHERE)
+
+    assert fault.pointer == "/subscriber/failedUri"
+    assert word in fault.message
+
+
+def test_each_address_is_checked() -> None:
+    subscriber = Subscriber(success_url="x:", success_uri="x:", in_progress_uri="x:", failed_uri="x:")
+
+    pointers = {fault.pointer for fault in check_subscriber(subscriber, ELSEWHERE)}
+
+    assert pointers == {f"/subscriber/{name}" for name in ("successUrl", "successUri", "inProgressUri", "failedUri")}
+
+
+@pytest.mark.parametrize("address", ["https://told.example/x?key=1", "http://told.example:8080/", "http://9.9.9.9:443"])
+def test_a_public_address_is_no_fault(address: str) -> None:
+    assert check_subscriber(Subscriber(success_uri=address), ELSEWHERE) == []

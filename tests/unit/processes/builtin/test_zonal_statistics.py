@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.features import geometry_mask
+from rasterio.warp import transform_geom
+from shapely.geometry import box, mapping
+
+from graticule.errors import InvalidInputs
+from graticule.processes.builtin import zonal_statistics as module
+from graticule.processes.builtin.zonal_statistics import OPERATIONS, zonal_statistics
+from graticule.processes.process import Dismissed
+
+
+def zone(west, south, east, north, **properties):
+    return {"type": "Feature", "properties": properties, "geometry": mapping(box(west, south, east, north))}
+
+
+def collection(*features):
+    return {"type": "FeatureCollection", "features": list(features)}
+
+
+def statistics_of(run, raster, *features, **inputs):
+    output = run(zonal_statistics, raster=raster, zones=collection(*features), **inputs)["zones"]
+    assert output.media_type == "application/geo+json"
+    return [feature["properties"] for feature in output.value["features"]]
+
+
+@pytest.fixture
+def small(write_raster):
+    """Pixels of one degree: 1 2 over 3 4, the north-western corner at 0 east, 2 north."""
+    return write_raster("small.tif", np.array([[1, 2], [3, 4]], "uint8"))
+
+
+def test_numbers_are_those_of_a_calculation_by_hand(run, small):
+    [found] = statistics_of(run, small, zone(0, 0, 1.5, 2), statistics=list(OPERATIONS))
+
+    # Whole pixels 1 and 3, halves of 2 and 4; the mean of the squares is (1 + 9 + 2 + 8) / 3.
+    assert found == {
+        "count": 3,
+        "sum": 7,
+        "mean": pytest.approx(7 / 3),
+        "min": 1,
+        "max": 4,
+        "std": pytest.approx((20 / 3 - 49 / 9) ** 0.5),
+        "variance": pytest.approx(20 / 3 - 49 / 9),
+        "median": pytest.approx(found["median"]),
+        "majority": 3,
+        "minority": 2,
+        "variety": 4,
+    }
+    assert 2 <= found["median"] <= 3
+
+
+def test_a_region_of_the_world_has_the_values_known(run, ndvi):
+    [found] = statistics_of(run, ndvi[3], zone(8, 54.4, 11, 57.4), statistics=["count", "sum", "mean", "std", "min"])
+
+    assert found == {
+        "count": 900,
+        "sum": 168104,
+        "mean": pytest.approx(186.78222222222223),
+        "std": pytest.approx(48.663074245897455),
+        "min": 27,
+    }
+
+
+def test_a_raster_stored_upside_down_has_the_same_values(run, ndvi, rasters):
+    [flipped] = (rasters / "modis_ndvi" / "flipped_axis_y").iterdir()
+    place = zone(8.03, 54.41, 11, 57.45)
+
+    assert statistics_of(run, flipped, place) == statistics_of(run, ndvi[0], place)
+
+
+def test_pixels_without_data_do_not_count_in_windows_of_any_shape(run, ndvi, monkeypatch):
+    with rasterio.open(ndvi[3]) as dataset:
+        values = dataset.read(1, masked=True)
+    monkeypatch.setattr(module, "WINDOW_CELLS", 3600)  # single rows
+
+    [found] = statistics_of(run, ndvi[3], zone(-180, -90, 180, 90), statistics=["count", "min", "mean"])
+
+    assert found == {"count": values.count(), "min": 1, "mean": pytest.approx(float(values.mean()))}
+
+
+def test_zones_are_brought_into_the_crs_of_the_raster(run, samples):
+    features = [{"type": "Feature", "properties": {}, "geometry": field} for field in read_fields(samples)]
+
+    found = statistics_of(run, samples / "elevation.tif", *features)
+
+    with rasterio.open(samples / "elevation.tif") as dataset:
+        values = dataset.read(1)
+        for feature, properties in zip(features, found, strict=True):
+            ground = transform_geom("OGC:CRS84", dataset.crs, feature["geometry"])
+            inside = ~geometry_mask([ground], values.shape, dataset.transform)
+            assert properties["mean"] == pytest.approx(values[inside].mean(), abs=0.2), "pixel centres against shares"
+            assert properties["count"] == pytest.approx(inside.sum(), rel=0.02)
+
+
+def read_fields(samples):
+    return [field["geometry"] for field in json.loads((samples / "fields.geojson").read_text())["features"]]
+
+
+def test_features_keep_what_they_had(run, small):
+    feature = zone(0, 0, 1, 1, name="corner") | {"id": "a1", "bbox": [0, 0, 1, 1]}
+
+    output = run(zonal_statistics, raster=small, zones=collection(feature) | {"name": "all"}, statistics=["max"])[
+        "zones"
+    ]
+
+    assert output.value == collection(feature | {"properties": {"name": "corner", "max": 3}}) | {"name": "all"}
+
+
+def test_with_several_bands_the_band_stands_before_the_statistic(run, write_raster):
+    path = write_raster("two.tif", np.array([[[1]], [[2]]], "uint8"), descriptions=["red", None])
+
+    [found] = statistics_of(run, path, zone(0, 0, 1, 1), statistics=["mean"], prefix="x_")
+
+    assert found == {"x_red_mean": 1, "x_b2_mean": 2}
+
+
+def test_a_single_chosen_band_needs_no_name(run, write_raster):
+    path = write_raster("two.tif", np.array([[[1]], [[2]]], "uint8"), descriptions=["red", "nir"])
+
+    assert statistics_of(run, path, zone(0, 0, 1, 1), statistics=["mean"], bands=[2]) == [{"mean": 2}]
+
+
+def test_scale_and_offset_are_applied_unless_told_otherwise(run, write_raster):
+    path = write_raster("scaled.tif", np.array([[4]], "uint8"), scales=[0.5], offsets=[10.0])
+
+    assert statistics_of(run, path, zone(0, 0, 1, 1), statistics=["mean"]) == [{"mean": 12}]
+    assert statistics_of(run, path, zone(0, 0, 1, 1), statistics=["mean"], scaled=False) == [{"mean": 4}]
+
+
+def test_a_zone_beside_the_raster_and_one_without_geometry_have_nulls(run, small):
+    nowhere = {"type": "Feature", "properties": None, "geometry": None}
+
+    found = statistics_of(run, small, zone(0, 0, 1, 1), zone(50, 50, 51, 51), nowhere, statistics=["count", "mean"])
+
+    assert found == [{"count": 1, "mean": 3}, {"count": 0, "mean": None}, {"count": None, "mean": None}]
+
+
+CROSSED = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([], "holds no features"),
+        ([zone(50, 50, 51, 51)], "covers 0, 0, 2, 2"),
+        (
+            [zone(0, 0, 1, 1), {"type": "Feature", "properties": {}, "geometry": CROSSED}],
+            "features/1 is no valid polygon",
+        ),
+        (
+            [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [0, 0]}}],
+            "features/0 is a Point",
+        ),
+    ],
+    ids=["none", "elsewhere", "crossed", "point"],
+)
+def test_zones_that_cannot_be_used_are_refused_with_their_place(run, small, features, said):
+    with pytest.raises(InvalidInputs) as refusal:
+        statistics_of(run, small, *features)
+
+    [fault] = refusal.value.faults
+    assert fault.pointer == "/inputs/zones"
+    assert said in fault.message
+
+
+def test_a_raster_without_crs_is_refused(run, write_raster):
+    path = write_raster("bare.tif", np.array([[1]], "uint8"), crs=None)
+
+    with pytest.raises(InvalidInputs) as refusal:
+        statistics_of(run, path, zone(0, 0, 1, 1))
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/raster/href"]
+
+
+def test_a_rotated_raster_is_refused(run, write_raster):
+    path = write_raster("rotated.tif", np.array([[1]], "uint8"), transform=rasterio.Affine(1, 0.2, 0, 0.2, -1, 1))
+
+    with pytest.raises(InvalidInputs, match="rotated"):
+        statistics_of(run, path, zone(0, 0, 1, 1))
+
+
+def test_a_truncated_raster_is_blamed_on_its_input(run, truncated):
+    with pytest.raises(InvalidInputs) as refusal:
+        statistics_of(run, truncated, zone(-180, -90, 180, 90))
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/raster/href"]
+
+
+def test_progress_is_told_zone_by_zone_and_a_dismissal_is_obeyed(run, context, small):
+    zones = [zone(0, 0, 1, 1)] * 4
+    statistics_of(run, small, *zones)
+    assert [percent for percent, _ in context.reports] == [0, 25, 50, 75]
+
+    context.stop_after = len(context.reports) + 2
+    with pytest.raises(Dismissed):
+        statistics_of(run, small, *zones)
