@@ -14,6 +14,10 @@ from graticule.jobs.job import Failure, Manifest
 
 _HEADER = struct.Struct("<I")
 
+READ = 1 << 16
+"""Bytes to ask a socket for at once. With 128 KiB or more the C library would map and unmap memory for each message,
+and in a process with threads that interrupts every core."""
+
 
 class ProcessRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a process is found: everything that a job process needs to load it."""

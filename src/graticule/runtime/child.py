@@ -25,6 +25,7 @@ from graticule import plugins
 from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
 from graticule.jobs.job import Cause, Failure, Fault, Manifest
 from graticule.jobs.messages import (
+    READ,
     Broke,
     Describe,
     Described,
@@ -115,7 +116,7 @@ class JobProcess:
     def serve(self) -> None:
         """Take messages until the agent closes the socket."""
         frames = Frames()
-        while data := self._agent.recv(1 << 18):
+        while data := self._agent.recv(READ):
             for frame in frames.feed(data):
                 message = decode_to_child(frame)
                 if isinstance(message, Describe):

@@ -24,6 +24,7 @@ import psutil
 from graticule.jobs.executor import Assignment, Ending, Listener
 from graticule.jobs.job import Cause, Failure, Job
 from graticule.jobs.messages import (
+    READ,
     Broke,
     Describe,
     Described,
@@ -431,7 +432,7 @@ class _Child:
 
     def _receive(self) -> None:
         try:
-            data = self._connection.recv(1 << 18)
+            data = self._connection.recv(READ)
         except BlockingIOError:
             return
         except OSError:
