@@ -22,6 +22,25 @@ def nap(seconds: float, *, context: RunContext) -> str:
     return "rested"
 
 
+@process
+def mark(name: str, marks: str, seconds: float = 0.0) -> str:
+    """Leave a line in a file; the first thing it does."""
+    with Path(marks).open("a") as file:
+        file.write(f"{name}\n")
+    time.sleep(seconds)
+    return name
+
+
+@process
+def tight_lipped() -> str:
+    """Close standard output and error, as a daemon does, after one last word."""
+    print("the last word")
+    sys.stdout.flush()
+    os.close(1)
+    os.close(2)
+    return "closed"
+
+
 @process(job_control=["sync-execute"])
 def only_now(seconds: float) -> str:
     """Run synchronously alone."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.serving import Server
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
 RESULTS = "http://www.opengis.net/def/rel/ogc/1.0/results"
+LOG = "http://www.opengis.net/def/rel/ogc/1.0/log"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def wait_for(http: httpx2.Client, job: str, *statuses: str, seconds: float = 15)
 
 def log_of(http: httpx2.Client, job: str) -> str:
     links = http.get(f"/jobs/{job}").json()["links"]
-    (href,) = [link["href"] for link in links if link.get("title", "").startswith("Tool log")]
+    (href,) = {link["href"] for link in links if link.get("title", "").startswith("Tool log")}
     return http.get(href).text
 
 
@@ -167,6 +170,41 @@ def test_a_waiting_job_that_is_dismissed_never_starts(serve: Any, tmp_path: Path
         assert "started" not in http.get(f"/jobs/{second}").json()
 
 
+def test_of_a_burst_each_job_runs_once_unless_it_is_dismissed_before(http: httpx2.Client, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    for number in range(60):  # until such jobs are known to be short
+        run(http, "mark", name=f"before-{number}", marks=str(marks))
+    marks.write_text("")
+
+    def burst(part: int) -> list[tuple[str, str, bool]]:
+        sent = []
+        for number in range(30):
+            name = f"{part}-{number}"
+            seconds = 0.2 if number == 15 else 0.0
+            job = send(http, "mark", name=name, marks=str(marks), seconds=seconds)
+            dismissed = number % 5 == 4
+            if dismissed:
+                http.delete(f"/jobs/{job}")
+            sent.append((name, job, dismissed))
+        return sent
+
+    with ThreadPoolExecutor(4) as pool:
+        sent = [entry for part in pool.map(burst, range(4)) for entry in part]
+
+    ran = Counter(marks.read_text().split())
+    for name, job, dismissed in sent:
+        answer = http.get(f"/jobs/{job}")
+        status = answer.json()["status"] if answer.status_code == 200 else "removed"
+        if not dismissed:
+            assert wait_for(http, job)["status"] == "successful"
+        elif status == "dismissed" and "started" not in answer.json():
+            assert ran[name] == 0
+    ran = Counter(marks.read_text().split())
+    assert all(ran[name] == 1 for name, _, dismissed in sent if not dismissed)
+    assert max(ran.values()) == 1
+    assert run(http, "mark", name="after", marks=str(marks)).json() == "after"
+
+
 def test_a_second_delete_removes_the_job_and_its_results(http: httpx2.Client) -> None:
     job = send(http, "nap", seconds=0.1)
     wait_for(http, job)
@@ -185,6 +223,46 @@ def test_what_is_printed_is_in_the_log_of_its_own_job(http: httpx2.Client) -> No
 
     assert log_of(http, first) == "line 0\nline 1\nline 2\na child's line\n"
     assert log_of(http, second) == "line 0\na child's line\n"
+
+
+def test_a_job_that_prints_nothing_has_an_empty_log(http: httpx2.Client) -> None:
+    job = send(http, "only-later", word="hush")
+    wait_for(http, job)
+
+    links = [link for link in http.get(f"/jobs/{job}").json()["links"] if link.get("title") == "Tool log"]
+    log = http.get(links[0]["href"])
+
+    assert {link["rel"] for link in links} == {LOG, "related"}
+    assert (log.status_code, log.content) == (200, b"")
+    assert log.headers["content-type"] == "text/plain; charset=utf-8"
+    assert log.headers["content-length"] == "0"
+
+
+def test_a_running_job_has_a_log_before_it_prints(http: httpx2.Client) -> None:
+    job = send(http, "nap", seconds=2)
+    wait_for(http, job, "running")
+
+    assert log_of(http, job) == ""
+
+
+def test_a_job_that_has_not_started_has_no_log(serve: Any) -> None:
+    running = serve(str(PROCESSES), env={"GRATICULE_JOBS__WORKERS": "1"})
+    with client(running) as http:
+        send(http, "nap", seconds=30)
+        waiting = send(http, "nap", seconds=30)
+
+        titles = [link.get("title", "") for link in http.get(f"/jobs/{waiting}").json()["links"]]
+
+        assert not [title for title in titles if title.startswith("Tool log")]
+        assert http.get(f"/jobs/{waiting}/logs/process").status_code == 404
+
+
+def test_a_process_may_close_its_standard_output(http: httpx2.Client) -> None:
+    job = send(http, "tight-lipped")
+
+    assert wait_for(http, job)["status"] == "successful"
+    assert log_of(http, job) == "the last word\n"
+    assert run(http, "tight-lipped").json() == "closed"
 
 
 def test_a_job_process_has_a_clean_environment(serve: Any) -> None:

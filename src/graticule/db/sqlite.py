@@ -25,6 +25,8 @@ Error = sqlite3.Error
 IntegrityError = sqlite3.IntegrityError
 
 _SAFE = (3, 51, 3)
+_LOG_BYTES = 6 << 20
+"""What is spilled into a new write-ahead log, to have it at the size that it will work with."""
 _log = logging.getLogger("graticule.db")
 
 
@@ -49,7 +51,23 @@ def open_database(path: Path) -> Connection:
         )
     if revision < REVISION:
         connection.executescript(f"BEGIN IMMEDIATE; {SQLITE} PRAGMA user_version={REVISION}; COMMIT;")
+    _grow_log(connection)
     return connection
+
+
+def _grow_log(connection: Connection) -> None:
+    """Let the write-ahead log grow now: flushing a file that grows takes twice as long as one that is overwritten.
+
+    What does not fit the cache is spilled into the log, and the file keeps its size when it is rolled back.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("CREATE TABLE spilled (content BLOB)")
+        connection.execute("INSERT INTO spilled VALUES (zeroblob(?))", (_LOG_BYTES,))
+    except Error as error:  # a full disk is told when something must be kept
+        _log.warning("the write-ahead log cannot be grown: %s", error)
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def connect(path: Path) -> Connection:

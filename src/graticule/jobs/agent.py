@@ -29,8 +29,10 @@ from graticule.processes.catalog import Catalog
 
 log = logging.getLogger("graticule.jobs")
 
-_REMEMBERED = 256
+_REMEMBERED = 4096
 """Waiting jobs that an agent knows without asking the ledger; with more of them, memory must not grow."""
+_REMEMBERED_BYTES = 16 << 20
+"""What the requests of those jobs may take."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -93,7 +95,9 @@ class Agent:
         self._lease = int(rules.lease_s * 1e6)
         self._running: dict[str, Job] = {}
         self._queue: list[tuple[int, int, int, Job]] = []
+        self._queued_bytes = 0
         self._known = 0
+        self._ahead: dict[str, Job] = {}
         self._claiming = False
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,7 +113,10 @@ class Agent:
         tuple of Job and awaitable
             The job as it is now, and what is done when it is durable.
         """
-        if self._executor.free > 0 and not self._ledger.waiting and not self._closing:
+        next_in_line = self._knows_all and not self._queue and not self._closing
+        if next_in_line and self._hand_ahead(job):
+            kept = self._ledger.add(job)
+        elif next_in_line and self._executor.free > 0:
             job = self._claimed(job)
             kept = self._ledger.add(job)
             self._begin(job)
@@ -121,13 +128,33 @@ class Agent:
 
     def _remember(self, job: Job) -> None:
         """Keep a waiting job in memory too, as long as memory knows all that wait: then the next needs no asking."""
-        if len(self._queue) == self._ledger.waiting and len(self._queue) < _REMEMBERED:
-            self._known += 1
-            heapq.heappush(self._queue, (-job.priority, job.created, self._known, job))
+        if self._knows_all and len(self._queue) < _REMEMBERED and self._queued_bytes < _REMEMBERED_BYTES:
+            self._push(job)
+
+    @property
+    def _knows_all(self) -> bool:
+        """Whether memory has every job that the ledger knows to wait."""
+        return len(self._queue) + len(self._ahead) == self._ledger.waiting
+
+    def _push(self, job: Job) -> None:
+        self._known += 1
+        self._queued_bytes += len(job.request)
+        heapq.heappush(self._queue, (-job.priority, job.created, self._known, job))
+
+    def _pop(self) -> Job:
+        job = heapq.heappop(self._queue)[3]
+        self._queued_bytes -= len(job.request)
+        return job
 
     def forget(self, job_id: str) -> None:
         """Do not begin a waiting job: it is about to be dismissed."""
+        handed = self._ahead.pop(job_id, None)
+        if handed is not None:
+            if not self._executor.recall(job_id):  # it has begun, only we were not told yet: `stop` ends it
+                self._running[job_id] = handed.moved_to("running", at=now(), agent=self.id)
+            return
         self._queue = [entry for entry in self._queue if entry[3].id != job_id]
+        self._queued_bytes = sum(len(entry[3].request) for entry in self._queue)
         heapq.heapify(self._queue)
 
     def progress_of(self, job: Job) -> Job:
@@ -146,19 +173,44 @@ class Agent:
 
     def wake(self) -> None:
         """Begin jobs that wait, if there is a place for them."""
-        if len(self._queue) == self._ledger.waiting and not self._claiming and not self._closing:
-            while self._queue and self._executor.free > 0:
-                job = heapq.heappop(self._queue)[3]
-                job = job.moved_to("running", at=now(), agent=self.id, lease_end=now() + self._lease)
-                self._ledger.take(job)
-                self._begin(job)
+        if self._knows_all and not self._claiming and not self._closing:
+            while self._queue:
+                if self._hand_ahead(self._queue[0][3]):
+                    self._pop()
+                elif self._executor.free > 0:
+                    self._begin(self._taken(self._pop()))
+                else:
+                    return
             return
-        self._queue.clear()  # others wait too: the ledger says who is next
+        self._forget_all()  # others wait too: the ledger says who is next
         if self._claiming or self._closing or self._executor.free <= 0 or not self._ledger.waiting:
             return
         self._claiming = True
         claim = self._ledger.claim(self.id, slots=self._executor.free, at=now(), lease=self._lease)
         asyncio.ensure_future(claim).add_done_callback(self._claimed_some)
+
+    def _taken(self, job: Job) -> Job:
+        """Return a waiting job as this agent runs it, in the ledger too."""
+        job = job.moved_to("running", at=now(), agent=self.id, lease_end=now() + self._lease)
+        self._ledger.take(job)
+        return job
+
+    def _hand_ahead(self, job: Job) -> bool:
+        """Hand the next waiting job to a job process that is about to be free; until it begins it is one that waits."""
+        assignment = self._assignment(job)
+        if assignment is None or not self._executor.start_ahead(assignment, self):
+            return False
+        self._ahead[job.id] = job
+        return True
+
+    def _forget_all(self) -> None:
+        """Leave all that waits to the ledger."""
+        for job in list(self._ahead.values()):
+            if not self._executor.recall(job.id):
+                self.began(job)
+        self._ahead.clear()
+        self._queue.clear()
+        self._queued_bytes = 0
 
     async def close(self) -> None:
         """Stop claiming, stop job processes, and write what is known."""
@@ -182,15 +234,13 @@ class Agent:
             self._begin(job)
         self.wake()
 
-    def _begin(self, job: Job) -> None:
+    def _assignment(self, job: Job) -> Assignment | None:
+        """Return how a job is run, or None if its process is not there any more."""
         try:
             offer = self._catalog(job.workspace).get(job.process)
-        except GraticuleError as error:
-            self.ended_early(job, Failure(cause="plug-in", detail=f"{error}; it was there when the job was sent"))
-            return
-        self._running[job.id] = job
-        self._feed.began(job)
-        assignment = Assignment(
+        except GraticuleError:
+            return None
+        return Assignment(
             job=job,
             ref=offer.ref,
             fresh=offer.fresh,
@@ -199,6 +249,15 @@ class Agent:
             disk_limit_mib=self._rules.disk_limit_mib,
             time_limit_s=self._rules.time_limit_s,
         )
+
+    def _begin(self, job: Job) -> None:
+        assignment = self._assignment(job)
+        if assignment is None:
+            detail = f"process {job.process!r} is not there any more; it was when the job was sent"
+            self.ended_early(job, Failure(cause="plug-in", detail=detail))
+            return
+        self._running[job.id] = job
+        self._feed.began(job)
         try:
             self._executor.start(assignment, self)
         except OSError as error:  # no such Python, no process or descriptor left
@@ -212,6 +271,16 @@ class Agent:
         self.ended(job, Ending(failure=failure))
 
     # --- listening to the executor ----------------------------------------------------------------------------------
+
+    def began(self, job: Job) -> None:
+        if self._ahead.pop(job.id, None) is not None:
+            job = self._running[job.id] = self._taken(job)
+            self._feed.began(job)
+
+    def returned(self, job: Job) -> None:
+        if self._ahead.pop(job.id, None) is not None:
+            self._push(job)
+            self.wake()
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         running = self._running.get(job.id)

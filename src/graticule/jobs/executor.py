@@ -45,6 +45,12 @@ class Ending:
 class Listener(Protocol):
     """Whom an executor tells about a job. Calls come on the event loop; `ended` comes once and last."""
 
+    def began(self, job: Job) -> None:
+        """Hear that a job which was started ahead has begun."""
+
+    def returned(self, job: Job) -> None:
+        """Hear that a job which was started ahead has not begun, and must be started anew."""
+
     def progressed(self, job: Job, percent: int, message: str) -> None:
         """Hear how far a process is."""
 
@@ -61,6 +67,18 @@ class Executor(Protocol):
 
     def start(self, assignment: Assignment, listener: Listener) -> None:
         """Begin a job; there must be a free place."""
+
+    def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
+        """Have a job begin when another one ends, if that is soon; `began` or `returned` is told then.
+
+        Returns
+        -------
+        bool
+            False if the job was not taken.
+        """
+
+    def recall(self, job_id: str) -> bool:
+        """Take a job back that was started ahead; False if it was not, or may have begun."""
 
     def stop(self, job_id: str, why: Failure) -> None:
         """End a job's process and all below it; `ended` is told with `why` unless the job was done already."""

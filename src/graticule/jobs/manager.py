@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ class JobManager:
             raise InvalidInputs(faults)
         at = now()
         job = Job(
-            id=str(uuid.uuid4()),
+            id=_new_id(at),
             workspace=self.workspace,
             actor=self.actor,
             type="process" if request.listed else "sync",
@@ -270,6 +271,13 @@ def _hrefs(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
         for index, item in enumerate(value):
             if isinstance(item, (Mapping, list)):
                 yield from _hrefs(item, f"{pointer}/{index}")
+
+
+def _new_id(at: int) -> str:
+    """Return a UUID that begins with the time (version 7, RFC 9562): those of one moment lie together in an index."""
+    number = at // 1000 << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
 
 
 def _detached(job: Job) -> Job:

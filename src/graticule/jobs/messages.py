@@ -99,10 +99,18 @@ _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromCh
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
 
 
+encode = _encoder.encode
+"""Returns a message as bytes."""
+
+
+def framed(message: bytes) -> bytes:
+    """Return an encoded message with its length in front."""
+    return _HEADER.pack(len(message)) + message
+
+
 def encode_frame(message: FromChild | ToChild) -> bytes:
     """Return a message with its length in front."""
-    body = _encoder.encode(message)
-    return _HEADER.pack(len(body)) + body
+    return framed(encode(message))
 
 
 def decode_from_child(frame: bytes) -> FromChild:

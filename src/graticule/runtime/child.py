@@ -7,8 +7,10 @@ of the same process in the same workspace, and thrown away after anything unusua
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -17,7 +19,7 @@ import time
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import msgspec
 
@@ -35,6 +37,7 @@ from graticule.jobs.messages import (
     ProcessRef,
     Progress,
     Start,
+    ToChild,
     decode_to_child,
     encode_frame,
 )  # fmt: skip
@@ -43,21 +46,28 @@ from graticule.ogc.processes import Execute
 from graticule.processes.process import Dismissed, Process
 from graticule.runtime import prctl
 
+if TYPE_CHECKING:
+    from graticule.processes.inputs import ReferencePolicy
+
 _execute = msgspec.json.Decoder(Execute)
 _PROGRESS_INTERVAL = 0.05
 
 
-def main(agent: socket.socket, log: str) -> None:
+def main(agent: socket.socket, inbox: socket.socket, log: str) -> None:
     """Serve the agent until it closes the socket.
 
     Parameters
     ----------
     agent : socket.socket
         This process's end of the pair.
+    inbox : socket.socket
+        Where small messages come from, one at a time; the agent may take back what was not read.
     log : str
         The file that standard output and error go to while no job says otherwise.
     """
     os.setsid()
+    # Jobs do not push the server off its processor whenever they are woken: it stays quick to answer.
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     home = Path(log).with_suffix("")
     home.mkdir()
     os.chdir(home)
@@ -65,27 +75,33 @@ def main(agent: socket.socket, log: str) -> None:
     prctl.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _redirect(log)
-    JobProcess(agent, Path(log)).serve()
+    JobProcess(agent, inbox, Path(log)).serve()
 
 
 def start_alone() -> None:
     """Be a job process that was started by exec, because a process names the Python that runs it."""
-    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    agent, inbox = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    main(agent, inbox, sys.argv[3])
 
 
 def _redirect(log: str) -> None:
     """Have file descriptors 1 and 2 (native code's too) write to the log, and 0 read nothing."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    os.close(descriptor)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
+    _put_at((1, 2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    _put_at((0,), os.open(os.devnull, os.O_RDONLY))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
     for name in ("stdout", "stderr"):
         stream = open(1 if name == "stdout" else 2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
+
+
+def _put_at(numbers: tuple[int, ...], opened: int) -> None:
+    """Have an open file at some descriptors only, where it may already be if one of them was closed."""
+    for number in numbers:
+        os.dup2(opened, number)
+    if opened not in numbers:
+        os.close(opened)
+    else:
+        os.set_inheritable(opened, True)  # noqa: FBT003 - the standard library's signature
 
 
 class JobProcess:
@@ -94,19 +110,23 @@ class JobProcess:
     Parameters
     ----------
     agent : socket.socket
-        Where jobs come from and where their ends are told.
+        Where large messages come from and where ends are told.
+    inbox : socket.socket
+        Where small messages come from.
     log : Path
         What is printed goes here; the agent may read it while a job runs.
     """
 
-    def __init__(self, agent: socket.socket, log: Path) -> None:
+    def __init__(self, agent: socket.socket, inbox: socket.socket, log: Path) -> None:
         self._agent = agent
+        self._inbox = inbox
         self._log = log
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
         self._resident_mib = _resident_mib()
         self._environment = dict(os.environb)
         self._jobs = 0
+        self._spoilt = False
         self._loaded: dict[ProcessRef, Process] = {}
         self._sending = threading.Lock()
         self.stopping = False
@@ -116,14 +136,35 @@ class JobProcess:
     def serve(self) -> None:
         """Take messages until the agent closes the socket."""
         frames = Frames()
-        while data := self._agent.recv(READ):
-            for frame in frames.feed(data):
-                message = decode_to_child(frame)
-                if isinstance(message, Describe):
-                    for ref in message.refs:
-                        self.send(_describe(ref))
-                else:
-                    self.send(self._run(message))
+        # Polled: who waits in recv on a Unix socket is also woken when the peer reads, once more for each job.
+        poller = select.poll()
+        poller.register(self._agent, select.POLLIN)
+        poller.register(self._inbox, select.POLLIN)
+        stream = self._agent.fileno()
+        while ready := poller.poll():
+            if any(number == stream for number, _ in ready):
+                data = self._agent.recv(READ)
+                if not data:
+                    return
+                for frame in frames.feed(data):
+                    self._answer(decode_to_child(frame))
+                continue
+            try:
+                message = self._inbox.recv(READ)
+            except BlockingIOError:  # the agent took it back
+                continue
+            if message and not self._answer(decode_to_child(message)):
+                poller.unregister(self._inbox)  # the agent lets go of this process: what else lies there is not for it
+
+    def _answer(self, message: ToChild) -> bool:
+        """Do what a message says; False if this process should do nothing else."""
+        if isinstance(message, Describe):
+            for ref in message.refs:
+                self.send(_describe(ref))
+            return True
+        end = self._run(message)
+        self.send(end)
+        return isinstance(end, Done) and not end.littered
 
     def send(self, message: FromChild) -> None:
         """Tell the agent; safe from the progress thread too."""
@@ -146,7 +187,7 @@ class JobProcess:
         if failure is not None:
             return Broke(failure=failure, log_bytes=log_bytes)
         left = os.path.lexists(folder)
-        littered = os.fstat(self._home).st_mtime_ns != 0 or _has_children()
+        littered = self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or _has_children()
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
@@ -182,9 +223,14 @@ class JobProcess:
 
     def _seal_log(self, folder: Path) -> int:
         """Give the job what it has printed, and begin an empty log for the next one."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        size = os.fstat(1).st_size
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            size = os.fstat(1).st_size
+        except (OSError, ValueError):  # the process has closed them, as daemons do
+            self._spoilt = True
+            _redirect(str(self._log))
+            size = os.fstat(1).st_size
         if size:
             folder.mkdir(parents=True, exist_ok=True)
             self._log.rename(folder / "process.log")
@@ -225,11 +271,16 @@ def _describe(ref: ProcessRef) -> Described:
 
 
 def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:
-    from graticule.processes.inputs import ReferencePolicy
     from graticule.processes.resolve import resolve_inputs
 
-    rules = msgspec.json.decode(policy, type=ReferencePolicy) if policy else ReferencePolicy()
-    return resolve_inputs(process.description, execute.inputs, policy=rules, folder=folder)
+    return resolve_inputs(process.description, execute.inputs, policy=_rules(policy), folder=folder)
+
+
+@functools.lru_cache(maxsize=4)  # nearly always the same
+def _rules(policy: bytes) -> ReferencePolicy:
+    from graticule.processes.inputs import ReferencePolicy
+
+    return msgspec.json.decode(policy, type=ReferencePolicy) if policy else ReferencePolicy()
 
 
 def failure_of(error: BaseException) -> Failure:

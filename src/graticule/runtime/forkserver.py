@@ -20,7 +20,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
 def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple[int, int]) -> bool:
     """Answer one packet; False when the agent is gone."""
     try:
-        data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(array.array("i").itemsize))
+        data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(2 * array.array("i").itemsize))
     except ConnectionResetError:
         return False
     if not data:
@@ -81,17 +81,18 @@ def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: fds.itemsize])
+            fds.frombytes(payload[: 2 * fds.itemsize])
     pid = os.fork()
     if pid == 0:
-        _become_child(control, fds[0], request["log"], wake)
-    os.close(fds[0])
+        _become_child(control, fds, request["log"], wake)
+    for fd in fds:
+        os.close(fd)
     pids.add(pid)
     _tell(control, {"forked": request["fork"], "pid": pid})
     return True
 
 
-def _become_child(control: socket.socket, fd: int, log: str, wake: tuple[int, int]) -> None:
+def _become_child(control: socket.socket, fds: Iterable[int], log: str, wake: tuple[int, int]) -> None:
     """In the forked process: let go of everything of the fork server's, then be a job process. Does not return."""
     status = 1
     try:
@@ -100,7 +101,8 @@ def _become_child(control: socket.socket, fd: int, log: str, wake: tuple[int, in
         control.close()
         for wake_fd in wake:
             os.close(wake_fd)
-        child.main(socket.socket(fileno=fd), log)
+        agent, inbox = (socket.socket(fileno=fd) for fd in fds)
+        child.main(agent, inbox, log)
         status = 0
     finally:
         os._exit(status)

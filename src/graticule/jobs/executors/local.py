@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +34,10 @@ from graticule.jobs.messages import (
     Progress,
     Start,
     decode_from_child,
+    decode_to_child,
+    encode,
     encode_frame,
+    framed,
 )  # fmt: skip
 
 log = logging.getLogger("graticule.jobs")
@@ -58,6 +61,16 @@ _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
 _LOOK = 0.25
 """Seconds between two looks at the limits of running jobs."""
+_AHEAD = 8
+"""Jobs that are handed to a job process while it runs one: it then need not be woken for each."""
+_SHORT = 0.005
+"""Seconds that jobs of a kind take at most, lately, for further ones to be handed ahead."""
+_TINY = 0.002
+"""As `_SHORT`, while another job process is free: to wake that one would take longer than to wait."""
+_PATIENCE = 0.05
+"""Seconds that a job handed ahead waits for the one before it; then it is taken back for whoever is free."""
+_PACKET = 1 << 14
+"""Bytes of the largest message that goes to a job process's inbox; larger ones go by the stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +95,25 @@ class _Key(NamedTuple):
     workspace: str
 
 
+class _Handed(NamedTuple):
+    """A job that a job process has, or will have."""
+
+    assignment: Assignment
+    listener: Listener
+    folder: str
+
+    @property
+    def job(self) -> Job:
+        return self.assignment.job
+
+
 class LocalExecutor:
     """Job processes of one agent.
+
+    While jobs of one kind are short, a busy job process is handed the next ones ahead. They lie in its inbox, a socket
+    that keeps messages apart and whose other end the agent holds too: each message is read either by the job process,
+    which takes one at a time, or taken back by the agent. So a job that is dismissed or would have to wait is known to
+    have begun or not.
 
     Parameters
     ----------
@@ -100,6 +130,8 @@ class LocalExecutor:
         self._limits = limits
         self._idle: dict[_Key, list[_Child]] = {}
         self._busy: dict[str, _Child] = {}
+        self._ahead: dict[str, _Child] = {}
+        self._pace: dict[_Key, float] = {}
         self._children: dict[int, _Child] = {}
         self._by_pid: dict[int, _Child] = {}
         self._number = 0
@@ -125,21 +157,44 @@ class LocalExecutor:
 
     def start(self, assignment: Assignment, listener: Listener) -> None:
         job = assignment.job
-        key = _Key(assignment.ref, job.version, job.workspace)
+        key = _key_of(assignment)
         child = None if assignment.fresh else self._warm(key)
         if child is None:
             self._make_room()
             child = self._spawn(key)
         self._busy[job.id] = child
-        child.begin(assignment, listener, f"{self._jobs}/{job.id}")
+        child.begin(_Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
             self._watch = self._loop.call_later(_LOOK, self._look)
 
+    def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
+        if assignment.fresh or not self._busy:
+            return False
+        key = _key_of(assignment)
+        short, most = (_TINY, _AHEAD // 2) if self.free > 0 else (_SHORT, _AHEAD)
+        if self._pace.get(key, 1.0) > short:
+            return False
+        job_id = assignment.job.id
+        for child in self._busy.values():
+            if child.key == key and child.hand(_Handed(assignment, listener, f"{self._jobs}/{job_id}"), most):
+                self._ahead[job_id] = child
+                return True
+        return False
+
+    def recall(self, job_id: str) -> bool:
+        child = self._ahead.get(job_id)
+        return child is not None and bool(child.take_back({job_id}))
+
     def stop(self, job_id: str, why: Failure) -> None:
         child = self._busy.get(job_id)
-        if child is None or child.why is not None:
+        if child is None:
+            if job_id in self._ahead:
+                self._ahead[job_id].unwanted[job_id] = why
+            return
+        if child.why is not None:
             return
         child.why = why
+        child.return_ahead()
         task = self._loop.create_task(self._kill(child))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -190,17 +245,19 @@ class LocalExecutor:
     def _spawn(self, key: _Key) -> _Child:
         self._number += 1
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        sender, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, sender, inbox):
+            end.setblocking(False)  # noqa: FBT003 - the standard library's signature
         log = self._scratch / "children" / f"{self._number}.log"
-        process = _start_foreign(key.ref.python, theirs, log) if key.ref.python else None
-        child = _Child(self, self._number, key, ours, log)
+        process = _start_foreign(key.ref.python, theirs, inbox, log) if key.ref.python else None
+        child = _Child(self, self._number, key, ours, (sender, inbox), log)
         self._children[child.number] = child
         if process is not None:
             child.process = process
             self._know_pid(child, process.pid)
         else:
             packet = json.dumps({"fork": child.number, "log": str(log)}).encode()
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), inbox.fileno()]))]
             self._control.sendmsg([packet], rights)
         theirs.close()
         return child
@@ -235,6 +292,25 @@ class LocalExecutor:
         self._by_pid[pid] = child
         child.forked.set()
 
+    def paced(self, key: _Key, seconds: float) -> None:
+        """Note how long a job of a kind took."""
+        before = self._pace.get(key, seconds)
+        self._pace[key] = before + (seconds - before) / 4
+
+    def promoted(self, child: _Child, ended: Job, handed: _Handed) -> None:
+        """Note that a child has gone on to a job that was handed ahead."""
+        self._busy.pop(ended.id, None)
+        del self._ahead[handed.job.id]
+        self._busy[handed.job.id] = child
+        handed.listener.began(handed.job)
+        why = child.unwanted.pop(handed.job.id, None)
+        if why is not None:
+            self.stop(handed.job.id, why)
+
+    def returned(self, handed: _Handed) -> None:
+        """Note that a job is no longer ahead."""
+        self._ahead.pop(handed.job.id, None)
+
     def released(self, child: _Child, *, keep: bool) -> None:
         """Keep a child that has ended its job for the next one of its kind, or let it go."""
         assert child.job is not None
@@ -253,6 +329,7 @@ class LocalExecutor:
             waiting.remove(child)
         if child.job is not None:
             self._busy.pop(child.job.id, None)
+        child.return_ahead(everything=True)
         self._loop.create_task(self._bury(child))
 
     async def _bury(self, child: _Child) -> None:
@@ -335,26 +412,38 @@ class LocalExecutor:
 class _Child:
     """The agent's end of one job process."""
 
-    def __init__(self, executor: LocalExecutor, number: int, key: _Key, connection: socket.socket, log: Path) -> None:
+    def __init__(
+        self,
+        executor: LocalExecutor,
+        number: int,
+        key: _Key,
+        connection: socket.socket,
+        inbox: tuple[socket.socket, socket.socket],
+        log: Path,
+    ) -> None:
         self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._connection = connection
+        self._inbox, self._inbox_end = inbox
         self._frames = Frames()
         self._unsent = bytearray()
-        self._listener: Listener | None = None
-        self._folder = ""
+        self._current: _Handed | None = None
+        self._ahead: dict[str, _Handed] = {}
+        self._hurry: asyncio.TimerHandle | None = None
         self._described: asyncio.Future[Described] | None = None
         self._jobs = 0
         self._open = True
+        self._retiring = False
         self.number = number
         self.key = key
         self.log = log
         self.pid = 0
         self.created = 0.0
         self.process: subprocess.Popen[bytes] | None = None
-        self.assignment: Assignment | None = None
         self.why: Failure | None = None
         """Set once the job is to be stopped: what it will have ended with."""
+        self.unwanted: dict[str, Failure] = {}
+        """Jobs that were handed ahead and must be stopped as soon as they begin, for they could not be taken back."""
         self.status: int | None = None
         self.began = 0.0
         self.idle_since = 0.0
@@ -364,18 +453,91 @@ class _Child:
         self._loop.add_reader(connection, self._receive)
 
     @property
-    def job(self) -> Job | None:
-        return self.assignment.job if self.assignment is not None else None
+    def assignment(self) -> Assignment | None:
+        return self._current.assignment if self._current is not None else None
 
-    def begin(self, assignment: Assignment, listener: Listener, folder: str) -> None:
-        self.assignment, self._listener, self._folder = assignment, listener, folder
+    @property
+    def job(self) -> Job | None:
+        return self._current.job if self._current is not None else None
+
+    def begin(self, handed: _Handed) -> None:
+        self._make_current(handed)
+        packet = _start_of(handed)
+        if len(packet) <= _PACKET:
+            with contextlib.suppress(OSError):  # it is gone; the reader says so
+                self._inbox.send(packet)
+        else:
+            self._send(framed(packet))
+
+    def hand(self, handed: _Handed, most: int) -> bool:
+        """Put a further job into the inbox, `most` in all; False if this child is not the one to have it."""
+        limit = self._executor.limits.recycle_jobs
+        if (
+            self.why is not None
+            or self._retiring
+            or len(self._ahead) >= _AHEAD
+            or self._jobs + len(self._ahead) >= limit
+        ):
+            return False
+        packet = _start_of(handed)
+        if len(packet) > _PACKET:
+            return False
+        try:
+            self._inbox.send(packet)
+        except OSError:  # full, or gone
+            return False
+        self._ahead[handed.job.id] = handed
+        if self._hurry is None:
+            self._hurry = self._loop.call_later(_PATIENCE, self._look_ahead)
+        return True
+
+    def take_back(self, wanted: Collection[str]) -> list[_Handed]:
+        """Take jobs out of the inbox that were handed ahead; those that the child has read already stay with it."""
+        packets = []
+        with contextlib.suppress(OSError):
+            while packet := self._inbox_end.recv(READ):
+                packets.append(packet)
+        back = []
+        for packet in packets:
+            start = decode_to_child(packet)
+            if isinstance(start, Start) and start.job in wanted and start.job in self._ahead:
+                back.append(self._ahead.pop(start.job))
+            else:
+                with contextlib.suppress(OSError):
+                    self._inbox.send(packet)
+        for handed in back:
+            self._executor.returned(handed)
+        return back
+
+    def return_ahead(self, *, everything: bool = False) -> None:
+        """Give back what was handed ahead and not begun; with `everything`, what this child will never begin too."""
+        if not self._ahead:
+            return
+        back = self.take_back(set(self._ahead))
+        if everything:
+            back += self._ahead.values()
+            for handed in self._ahead.values():
+                self._executor.returned(handed)
+            self._ahead.clear()
+        for handed in back:
+            handed.listener.returned(handed.job)
+
+    def _look_ahead(self) -> None:
+        """Give jobs back that were handed ahead of a job that turns out to be long."""
+        self._hurry = None
+        if not self._ahead:
+            return
+        if time.monotonic() - self.began >= _PATIENCE:
+            self._executor.paced(self.key, time.monotonic() - self.began)
+            self.return_ahead()
+        if self._ahead:
+            self._hurry = self._loop.call_later(_PATIENCE, self._look_ahead)
+
+    def _make_current(self, handed: _Handed) -> None:
+        self._current = handed
         self.began = time.monotonic()
         self.done.clear()
         self._jobs += 1
-        job = assignment.job
-        self._send(encode_frame(Start(
-            job=job.id, ref=assignment.ref, request=job.request, folder=folder, policy=assignment.policy,
-        )))  # fmt: skip
 
     async def describe(self, ref: ProcessRef) -> Described:
         self._described = self._loop.create_future()
@@ -392,18 +554,19 @@ class _Child:
             self._open = False
             self._loop.remove_reader(self._connection)
             self._loop.remove_writer(self._connection)
-            self._connection.close()
             self._executor.lost(self)
+            for end in (self._connection, self._inbox, self._inbox_end):
+                end.close()
 
     def tell_end(self, *, failure: Failure) -> None:
         """Tell the listener of an end that the child itself did not tell."""
-        if self.assignment is None or self._listener is None:
+        if self._current is None:
             return
-        job, folder = self.assignment.job, Path(self._folder)
-        self.assignment = None
+        ended, self._current = self._current, None
+        folder = Path(ended.folder)
         log_bytes = _save_log(self.log, folder)
         left = folder if folder.exists() else None
-        self._listener.ended(job, Ending(failure=failure, folder=left, log_bytes=log_bytes))
+        ended.listener.ended(ended.job, Ending(failure=failure, folder=left, log_bytes=log_bytes))
 
     def _send(self, data: bytes) -> None:
         if self._unsent:
@@ -452,25 +615,51 @@ class _Child:
             if self._described is not None and not self._described.done():
                 self._described.set_result(message)
             return
-        if self.assignment is None or self._listener is None:
+        ended = self._current
+        if ended is None:
             return
-        job, folder = self.assignment.job, self._folder
         if isinstance(message, Progress):
-            self._listener.progressed(job, message.percent, message.message)
+            ended.listener.progressed(ended.job, message.percent, message.message)
             return
         if isinstance(message, Done):
             limits = self._executor.limits
             small = message.grown_mib <= limits.recycle_mib and self._jobs < limits.recycle_jobs
-            keep = small and not self.assignment.fresh and not message.littered
-            left = Path(folder) if message.folder else None
+            keep = small and not ended.assignment.fresh and not message.littered
+            left = Path(ended.folder) if message.folder else None
             ending = Ending(manifest=message.outputs, folder=left, log_bytes=message.log_bytes)
+            self._executor.paced(self.key, time.monotonic() - self.began)
         else:
             keep = False
-            ending = Ending(failure=self.why or message.failure, folder=Path(folder), log_bytes=message.log_bytes)
-        self._executor.released(self, keep=keep)
-        self.assignment = None
-        self.done.set()
-        self._listener.ended(job, ending)
+            failure = self.why or message.failure
+            ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
+        self._go_on(ended.job, keep=keep)
+        ended.listener.ended(ended.job, ending)
+
+    def _go_on(self, ended: Job, *, keep: bool) -> None:
+        """After a job: go on to the next one that was handed ahead, wait for another one, or end."""
+        self._retiring = not keep
+        if not keep or self.why is not None:
+            self.return_ahead(everything=self.why is not None)
+        if self._ahead:
+            handed = self._ahead.pop(next(iter(self._ahead)))
+            self._make_current(handed)
+            self._executor.promoted(self, ended, handed)
+        else:
+            self._executor.released(self, keep=keep)
+            self._current = None
+            self.done.set()
+
+
+def _key_of(assignment: Assignment) -> _Key:
+    return _Key(assignment.ref, assignment.job.version, assignment.job.workspace)
+
+
+def _start_of(handed: _Handed) -> bytes:
+    """Return the message that begins a job."""
+    job, assignment = handed.job, handed.assignment
+    return encode(
+        Start(job=job.id, ref=assignment.ref, request=job.request, folder=handed.folder, policy=assignment.policy)
+    )
 
 
 def _start_forkserver() -> tuple[socket.socket, subprocess.Popen[bytes]]:
@@ -489,15 +678,15 @@ def _start_forkserver() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     return ours, process
 
 
-def _start_foreign(python: str, theirs: socket.socket, log: Path) -> subprocess.Popen[bytes]:
+def _start_foreign(python: str, theirs: socket.socket, inbox: socket.socket, log: Path) -> subprocess.Popen[bytes]:
     """Start a job process with the Python that its process names."""
     environment = _SETTLED | {
         name: os.environ[name] for name in _PASSED_ON if name in os.environ and name != "VIRTUAL_ENV"
     }
     code = "from graticule.runtime.child import start_alone; start_alone()"
     return subprocess.Popen(
-        [python, "-c", code, str(theirs.fileno()), str(log)],
-        pass_fds=(theirs.fileno(),),
+        [python, "-c", code, str(theirs.fileno()), str(inbox.fileno()), str(log)],
+        pass_fds=(theirs.fileno(), inbox.fileno()),
         stdin=subprocess.DEVNULL,
         env=environment,
     )

@@ -8,6 +8,7 @@ a connection of their own on the event loop: a read by key costs a few microseco
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -184,7 +185,8 @@ class SqliteLedger:
         self._writer = open_database(path)
         self._reader = connect(path)
         self._reader.execute("PRAGMA query_only=ON")
-        self._queue: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Change] | None] = queue.SimpleQueue()
+        self._gathered: list[_Change] = []
         self._waiting = int(self._reader.execute("SELECT count(*) FROM jobs WHERE status='accepted'").fetchone()[0])
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._thread.start()
@@ -195,6 +197,7 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Write what has queued up and close the file."""
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._reader.close()
@@ -344,38 +347,33 @@ class SqliteLedger:
     # --- the writer -----------------------------------------------------------------------------------------------
 
     def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
-        future = self._loop.create_future()
-        self._queue.put(_Change(future, kind, job))
-        return future
+        return self._gather(_Change(self._loop.create_future(), kind, job))
 
     def _change(self, apply: Callable[[Connection], Any], *, early: bool = False) -> asyncio.Future[Any]:
-        future = self._loop.create_future()
-        self._queue.put(_Change(future, "other", apply, early=early))
-        return future
+        return self._gather(_Change(self._loop.create_future(), "other", apply, early=early))
+
+    def _gather(self, change: _Change) -> asyncio.Future[Any]:
+        """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(change)
+        return change.future
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _write(self) -> None:
-        while True:
-            group, last = self._next_group()
-            if group:
-                self._commit(group)
-            if last:
-                return
-
-    def _next_group(self) -> tuple[list[_Change], bool]:
-        """Wait for a change, then take what else is there; True with it when the ledger is being closed."""
-        first = self._queue.get()
-        if first is None:
-            return [], True
-        group = [first]
-        while len(group) < _GROUP:
-            try:
-                change = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if change is None:
-                return group, True
-            group.append(change)
-        return group, False
+        while (group := self._queue.get()) is not None:
+            with contextlib.suppress(queue.Empty):
+                while len(group) < _GROUP:
+                    more = self._queue.get_nowait()
+                    if more is None:
+                        self._commit(group)
+                        return
+                    group += more
+            self._commit(group)
 
     def _commit(self, group: list[_Change]) -> None:
         try:

@@ -1,0 +1,232 @@
+"""Job processes of this machine: handed one job after the other, they run each once and lose none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graticule.jobs.executor import Assignment, Ending
+from graticule.jobs.executors.local import LocalExecutor, LocalLimits
+from graticule.jobs.job import Failure, Job
+from graticule.jobs.messages import ProcessRef
+from graticule.testing.ledger import job
+
+pytestmark = pytest.mark.anyio
+
+PROCESS = '''
+import os, signal, time
+from graticule import process
+
+@process
+def work(name: str, marks: str, seconds: float = 0.0, how: str = "") -> str:
+    """Leave a mark, then work, fail or crash."""
+    with open(marks, "a") as file:
+        file.write(name + "\\n")
+    time.sleep(seconds)
+    if how == "fail":
+        raise ValueError("as asked")
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+'''
+
+
+JOBS = 500
+"""What a job process may run before it is thrown away."""
+
+
+class Told:
+    """A listener that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+        self.endings: dict[str, Ending] = {}
+
+    def began(self, job: Job) -> None:
+        self.said.append(("began", job.id))
+
+    def returned(self, job: Job) -> None:
+        self.said.append(("returned", job.id))
+
+    def progressed(self, job: Job, percent: int, message: str) -> None:
+        self.said.append(("progressed", job.id))
+
+    def ended(self, job: Job, ending: Ending) -> None:
+        self.endings[job.id] = ending
+
+    async def hears(self, sentence: tuple[str, str]) -> None:
+        await until(lambda: sentence in self.said)
+
+    async def hears_the_end_of(self, *names: str) -> None:
+        await until(lambda: set(names) <= set(self.endings))
+
+
+async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+class Bench:
+    """An executor with one job process, and jobs for it."""
+
+    def __init__(self, folder: Path, executor: LocalExecutor) -> None:
+        self.executor = executor
+        self.told = Told()
+        self._marks = folder / "marks"
+        self._ref = ProcessRef(target=str(folder / "work.py"), id="work")
+
+    @property
+    def marks(self) -> list[str]:
+        return self._marks.read_text().split()
+
+    def assignment(self, name: str, **inputs: Any) -> Assignment:
+        request = json.dumps({"inputs": {"name": name, "marks": str(self._marks), **inputs}})
+        return Assignment(job=job(name, request=request.encode()), ref=self._ref)
+
+    def start(self, name: str, **inputs: Any) -> None:
+        self.executor.start(self.assignment(name, **inputs), self.told)
+
+    def start_ahead(self, name: str, **inputs: Any) -> bool:
+        return self.executor.start_ahead(self.assignment(name, **inputs), self.told)
+
+    async def warm_up(self) -> None:
+        """Have jobs of this kind known to be short: the first ones are not, nor is any while the machine is busy."""
+        for number in range(JOBS - 1):
+            self.start(f"warm-{number}")
+            known = self.start_ahead(f"probe-{number}")
+            await self.told.hears_the_end_of(f"warm-{number}", *[f"probe-{number}"] * known)
+            if known:
+                break
+        self._marks.unlink()
+        self.told.said.clear()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1, recycle_jobs=JOBS))
+    bench = Bench(tmp_path, executor)
+    await bench.warm_up()
+    yield bench
+    await executor.close()
+
+
+async def test_jobs_handed_ahead_run_once_each_and_in_turn(bench: Bench):
+    bench.start("first", seconds=0.02)
+    assert all(bench.start_ahead(f"next-{number}") for number in range(5))
+
+    await bench.told.hears_the_end_of("next-4")
+
+    names = [f"next-{number}" for number in range(5)]
+    assert bench.marks == ["first", *names]
+    assert [name for what, name in bench.told.said if what == "began"] == names
+    assert all(bench.told.endings[name].failure is None for name in names)
+    assert bench.executor.free == 1
+
+
+async def test_nothing_is_handed_ahead_of_a_kind_that_is_not_known_to_be_short(tmp_path: Path):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench = Bench(tmp_path, executor)
+    bench.start("first", seconds=0.2)
+
+    assert not bench.start_ahead("second")
+
+    await bench.told.hears_the_end_of("first")
+    await executor.close()
+
+
+async def test_a_job_handed_ahead_of_a_long_one_is_given_back(bench: Bench):
+    bench.start("long", seconds=1.5)
+    assert bench.start_ahead("short")
+
+    await until(lambda: ("returned", "short") in bench.told.said, seconds=1)
+
+    assert not bench.start_ahead("another"), "jobs of this kind are not short any more"
+    await bench.told.hears_the_end_of("long")
+    assert bench.marks == ["long"]
+
+
+async def test_a_job_that_is_taken_back_never_begins(bench: Bench):
+    bench.start("first", seconds=0.03)
+    assert bench.start_ahead("unwanted")
+    assert bench.start_ahead("wanted")
+
+    assert bench.executor.recall("unwanted")
+
+    await bench.told.hears_the_end_of("first", "wanted")
+    assert bench.marks == ["first", "wanted"]
+    assert not bench.executor.recall("unwanted")
+
+
+async def test_a_job_that_has_begun_cannot_be_taken_back_but_stopped(bench: Bench):
+    bench.start("first")
+    assert bench.start_ahead("second", seconds=20)
+    time.sleep(0.3)  # noqa: ASYNC251 - the agent hears nothing of what its job process does
+
+    assert not bench.executor.recall("second")
+    bench.executor.stop("second", Failure(cause="dismissed", detail="as asked"))
+
+    await bench.told.hears_the_end_of("first", "second")
+    failure = bench.told.endings["second"].failure
+    assert bench.told.endings["first"].failure is None
+    assert failure is not None
+    assert failure.cause == "dismissed"
+
+
+async def test_stopping_a_job_gives_back_what_was_handed_ahead_of_its_end(bench: Bench):
+    bench.start("stopped", seconds=20)
+    assert bench.start_ahead("next")
+
+    bench.executor.stop("stopped", Failure(cause="dismissed", detail="as asked"))
+
+    await bench.told.hears_the_end_of("stopped")
+    assert ("returned", "next") in bench.told.said
+    assert bench.marks == ["stopped"]
+
+
+@pytest.mark.parametrize(("how", "cause"), [("fail", "process error"), ("crash", "lost worker")])
+async def test_a_job_that_spoils_its_process_spoils_no_other_job(bench: Bench, how: str, cause: str):
+    bench.start("spoilt", how=how, seconds=0.02)
+    assert bench.start_ahead("next")
+
+    await bench.told.hears_the_end_of("spoilt")
+    await bench.told.hears(("returned", "next"))
+
+    failure = bench.told.endings["spoilt"].failure
+    assert failure is not None
+    assert failure.cause == cause
+    assert bench.marks == ["spoilt"]
+    bench.start("next")
+    await bench.told.hears_the_end_of("next")
+    assert bench.told.endings["next"].failure is None
+
+
+async def test_a_job_process_is_handed_no_more_jobs_than_it_may_run(bench: Bench):
+    for number in range(len(bench.told.endings), JOBS - 1):
+        bench.start(f"more-{number}")
+        await bench.told.hears_the_end_of(f"more-{number}")
+    bench.start("last")
+
+    assert not bench.start_ahead("one too many")
+
+    await bench.told.hears_the_end_of("last")
+
+
+async def test_a_large_request_is_run_too_but_not_ahead(bench: Bench):
+    bench.start("first", seconds=0.02)
+    assert not bench.start_ahead("large", how="x" * 300_000)
+    await bench.told.hears_the_end_of("first")
+
+    bench.start("large", how="x" * 300_000)
+
+    await bench.told.hears_the_end_of("large")
+    assert bench.marks == ["first", "large"]
