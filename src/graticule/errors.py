@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+_SHOWN = 200
+"""Characters of what a client sent that a sentence repeats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -136,6 +139,32 @@ class NoSuchFile(NotFound):
 # --- invalid -----------------------------------------------------------------------------------------------------
 
 
+class MalformedRequest(Invalid):
+    """What was sent is no HTTP request that can be read."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this is no HTTP request that can be read: {reason}")
+        self.reason = reason
+
+
+class HeadTooLarge(Invalid):
+    """The address and the headers of a request are larger than the service reads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the address and the headers are larger than {limit_bytes} bytes together; send what is large as a body"
+        )
+        self.limit_bytes = limit_bytes
+
+
+class RequestStalled(Invalid):
+    """A request stood still before it was complete."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing came for {seconds:g} s and the request is not complete; send all of it")
+        self.seconds = seconds
+
+
 class InvalidBody(Invalid):
     """The body of a request is missing, malformed or of the wrong shape."""
 
@@ -156,7 +185,7 @@ class InvalidParameter(Invalid):
     """A query parameter or header has a value that is not allowed."""
 
     def __init__(self, name: str, value: str, remedy: str) -> None:
-        super().__init__(f"parameter {name!r} is {value!r}: {remedy}")
+        super().__init__(f"parameter {_shown(name)} is {_shown(value)}: {remedy}")
         self.name = name
         self.value = value
         self.remedy = remedy
@@ -175,7 +204,7 @@ class NotAcceptable(Invalid):
     """None of the representations that are offered was asked for."""
 
     def __init__(self, accept: str, offered: Sequence[str]) -> None:
-        super().__init__(f"nothing here is {accept!r}; offered: {', '.join(offered)}")
+        super().__init__(f"nothing here is {_shown(accept)}; offered: {', '.join(offered)}")
         self.accept = accept
         self.offered = tuple(offered)
 
@@ -184,7 +213,9 @@ class UnsupportedMediaType(Invalid):
     """A body came in a media type that this resource does not read."""
 
     def __init__(self, media_type: str, supported: Sequence[str]) -> None:
-        super().__init__(f"a body of type {media_type or 'unknown'!r} is not read here; send {' or '.join(supported)}")
+        super().__init__(
+            f"a body of type {_shown(media_type or 'unknown')} is not read here; send {' or '.join(supported)}"
+        )
         self.media_type = media_type
         self.supported = tuple(supported)
 
@@ -342,6 +373,11 @@ class PluginNotLoaded(Misconfigured):
         super().__init__(f"plug-in {reference!r} cannot be loaded: {reason}")
         self.reference = reference
         self.reason = reason
+
+
+def _shown(text: str) -> str:
+    """Return what a client sent as it stands in a sentence: quoted, and not however long it is."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 def leaves(error: type[GraticuleError]) -> Iterator[type[GraticuleError]]:

@@ -78,6 +78,12 @@ class Server(Section, frozen=True, kw_only=True):
     sync_limit_s: Annotated[float, Meta(gt=0)] = 60.0
     """Seconds that a synchronous execution may hold its connection; proxies in between often give up after 60."""
 
+    stall_limit_s: Annotated[float, Meta(gt=0)] = 30.0
+    """Seconds that a request may stand still before it is complete; then it is answered 408 and its connection ends.
+
+    Nobody holds a connection by sending nothing, while an upload over a slow line may take as long as it needs.
+    """
+
     body_limit_mib: Positive = 32
     """MiB that the body of a request may have, uploads excepted; larger values are sent by reference."""
 

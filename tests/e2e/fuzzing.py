@@ -214,6 +214,7 @@ def _repair_query(query: dict[str, Any], known: dict[str, Any]) -> None:
     for name, value in known.items():
         if f"{name}[href]" in query:
             query[f"{name}[href]"] = value["href"]
+            query.pop(name, None)  # no schema of a query can say that one excludes the other
         if "value" in value or "drop" in value:
             query.pop(name, None)
             query.pop(f"{name}[href]", None)

@@ -309,6 +309,27 @@ def sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+UNDESCRIBED = """
+
+class Foreign: ...
+
+@process
+def estimate(thing: Foreign) -> int:
+    return 1
+"""
+
+
+def test_a_process_that_cannot_be_described_is_reported_and_fails_only_itself(serve, tmp_path, capsys):
+    path = tmp_path / "my_processes.py"
+    path.write_text(MINE + UNDESCRIBED)
+    server = serve(str(path))
+
+    assert main(["execute", "add", "a=5", "--url", server.url, "--json"]) == Exit.DONE
+    assert main(["describe", "estimate", "--url", server.url]) == Exit.NOT_FOUND
+    assert "function 'estimate': the type of parameter 'thing' cannot be described" in server.log
+    assert "use str, float" in server.log
+
+
 def test_a_second_server_on_the_same_home_is_refused(serve, mine):
     server = serve(str(mine))
 

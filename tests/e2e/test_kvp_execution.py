@@ -163,6 +163,7 @@ def test_what_is_acceptable_may_be_said_in_the_address(http):
         ("name=World&name=Sun", "name"),
         ("name=World&echo=true", "echo"),
         ("name=World&echo[include]=perhaps", "echo[include]"),
+        ("name=World&name[href]=https://example.org/name.txt", "name[href]"),
         ("name[mediaType]=text/plain", "name[mediatype]"),
         ("name=World&response[colour]=red", "response[colour]"),
         ("name=World&name[a][b]=c", "name[a][b]"),

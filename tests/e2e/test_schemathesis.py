@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ RASTER = "image/tiff; application=geotiff"
 
 SETTINGS = """
 # What fits its schema may still be gone (410), unavailable in the only form that is asked for (406), or larger than
-# this service takes (413).
+# this service takes (413; 431 of a query).
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "401", "403", "404", "406", "409", "410", "413", "429", "5xx"]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "406", "409", "410", "413", "429", "431", "5xx"]
 
 # A job that was removed is gone, whatever else is wrong with a request; other versions of tus are refused by 412.
 [checks.negative_data_rejection]
-expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "410", "412", "413", "415", "422", "5xx"]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "410", "412", "413", "415", "422", "431", "5xx"]
 
 [phases.stateful.generation]
 max-examples = {chains}
@@ -161,17 +162,26 @@ def _run(server: Server, values: Path, folder: Path, version: str, *arguments: s
 
 def _nothing_found(report: dict[str, Any], *phases: str) -> bool:
     operations = report["operations"]
-    assert operations["tested"] == operations["selected"] == operations["total"] > 30 or "stateful" in phases
+    assert operations["tested"] == operations["selected"] > 0 or "stateful" in phases
     assert all(report["phases"][phase]["status"] == "success" for phase in phases)
     return report["complete"] and not report["failures"] and not report["errors"]
 
 
 def test_nothing_is_found_in_any_operation(fuzzed: Server, values: Path, tmp_path: Path):
     phases = ("examples", "coverage", "fuzzing")
+    arguments = ("--phases", ",".join(phases), "--max-examples", str(EXAMPLES))
 
-    report = _run(fuzzed, values, tmp_path, "3.0", "--phases", ",".join(phases), "--max-examples", str(EXAMPLES))
+    def run(part: str) -> dict[str, Any]:
+        folder = tmp_path / part
+        folder.mkdir()
+        return _run(fuzzed, values, folder, "3.0", *arguments, f"--{part}-path-regex", "^/processes/e")
 
-    assert _nothing_found(report, *phases)
+    with ThreadPoolExecutor() as pool:  # two processes: one for each core
+        reports = list(pool.map(run, ("include", "exclude")))
+
+    assert all(_nothing_found(report, *phases) for report in reports)
+    total = reports[0]["operations"]["total"]
+    assert sum(report["operations"]["selected"] for report in reports) == total > 30
 
 
 def test_nothing_is_found_in_chains_of_requests(fuzzed: Server, values: Path, tmp_path: Path):
@@ -195,3 +205,4 @@ def test_nothing_is_found_by_the_other_edition_of_openapi(fuzzed: Server, values
     )
 
     assert _nothing_found(report, "examples", "fuzzing")
+    assert report["operations"]["selected"] == report["operations"]["total"]

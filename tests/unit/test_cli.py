@@ -267,7 +267,16 @@ def test_a_process_that_raises_ends_with_its_story_and_the_code_of_a_failed_job(
 
 def test_a_process_that_nothing_has_is_not_found(mine, capfd):
     assert main(["run", "mine.py:subtract"]) == Exit.NOT_FOUND
-    assert "add, copy-file, fail" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert told.startswith("graticule: no process 'subtract'; mine.py has these: add, copy-file, fail")
+    assert "GET" not in told
+
+
+def test_a_name_that_nothing_has_is_not_found_among_those_known(mine, capfd):
+    assert main(["run", "buffers", "--json"]) == Exit.NOT_FOUND
+    told = json.loads(capfd.readouterr().err)["error"]
+    assert "write FILE.py:buffers for that of a file; known by name are band-math, buffer, " in told
+    assert "GET" not in told
 
 
 def test_a_file_that_cannot_be_imported_is_named(mine, capfd):
@@ -290,6 +299,7 @@ def test_a_process_that_is_disabled_is_not_found(mine, capfd):
     config.write_text("[processes]\nplugins = ['mine.py']\ndisabled = ['add']\n")
 
     assert main(["run", "add", "a=1", "--config", str(config)]) == Exit.NOT_FOUND
+    assert "processes.disabled" in capfd.readouterr().err
 
 
 def test_an_object_that_a_module_imports_runs_by_its_name(mine, monkeypatch, capfd):
@@ -457,12 +467,32 @@ def test_the_warnings_of_a_configuration_go_to_standard_error(tmp_path, capsys):
 # --- new -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["9lives", "My-Process", "a--b", "a_b", "-a", "", "class", "../up", "graticule"])
-def test_a_name_that_cannot_be_a_package_is_refused(tmp_path, monkeypatch, capsys, name):
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *((name, "small letters") for name in ("9lives", "My-Process", "a--b", "a_b", "-a", "", "../up")),
+        *((name, f"'my-{name}'") for name in ("class", "match", "json", "test", "graticule", "tests", "api", "jobs")),
+    ],
+)
+def test_a_name_that_cannot_be_a_package_is_refused(tmp_path, monkeypatch, capsys, name, remedy):
     monkeypatch.chdir(tmp_path)
 
     assert main(["new", "--", name]) == Exit.BAD_INPUT
+    assert remedy in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# --- serve ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reload", [[], ["--reload"]], ids=["once", "reload"])
+def test_a_file_that_is_not_there_is_not_served(tmp_path, monkeypatch, capsys, reload):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("")
+
+    assert main(["serve", "mine.py", "nope.py", "gone.py:add", *reload]) == Exit.USAGE
+    assert "there is no file 'nope.py' and no file 'gone.py'; check the path" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "no home is made"
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, monkeypatch, capsys):

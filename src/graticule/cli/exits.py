@@ -77,9 +77,10 @@ def code_of_status(status: int) -> Exit:
 def report(error: Exception, code: Exit, *, as_json: bool) -> None:
     """Write an error to standard error: a sentence, and each fault with its place."""
     faults: tuple[Fault, ...] = getattr(error, "faults", ())
+    sentence = _sentence(error)
     if as_json:
         told = {
-            "error": str(error),
+            "error": sentence,
             "exitCode": int(code),
             "faults": [{"pointer": fault.pointer, "detail": fault.message} for fault in faults],
         }
@@ -87,5 +88,13 @@ def report(error: Exception, code: Exit, *, as_json: bool) -> None:
         return
     lines = [f"  {fault.pointer}: {fault.message}" for fault in faults]
     # The sentence of an error with faults is those faults in a row.
-    first = "this was refused:" if lines else str(error)
+    first = "this was refused:" if lines else sentence
     sys.stderr.write("\n".join([f"graticule: {first}", *lines]) + "\n")
+
+
+def _sentence(error: Exception) -> str:
+    """Return what an error says; where a process is missing here, a note has the remedy: its own is one for HTTP."""
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, errors.NoSuchProcess) and notes:
+        return "; ".join([f"no process {error.process_id!r}", *notes])
+    return str(error)

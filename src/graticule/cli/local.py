@@ -22,10 +22,11 @@ from graticule.client.calls import file_name, free_path
 from graticule.errors import GraticuleError, InvalidInputs, JobFailed, NoSuchProcess, PluginNotLoaded
 from graticule.jobs.job import Manifest, StoredValue
 from graticule.jobs.messages import ProcessRef, Progress
-from graticule.jobs.outputs import is_json, keep_outputs
+from graticule.jobs.outputs import keep_outputs
 from graticule.ogc.common import Link
 from graticule.ogc.processes import Execute, WantedOutput
 from graticule.processes.decorator import discover, find_named, identifier_of
+from graticule.processes.formats import is_json
 from graticule.processes.inputs import InputChecker, ReferencePolicy
 from graticule.processes.process import Dismissed, Process
 from graticule.processes.resolve import resolve_inputs
@@ -50,7 +51,8 @@ def find_process(name: str, settings: Settings) -> Process:
     if name.endswith(".py"):
         return _only(load_processes(ProcessRef(target=name)), name)
     if name in settings.processes.disabled:
-        raise NoSuchProcess(name)
+        raise _missing(name, "the settings leave it out; take it from processes.disabled")
+    known: list[str] = []
     for ref in _refs(name, settings):
         try:
             processes = load_processes(ref)
@@ -60,16 +62,23 @@ def find_process(name: str, settings: Settings) -> Process:
             continue
         if found := [process for process in processes if identifier_of(process) == name]:
             return found[0]
-    raise NoSuchProcess(name)
+        known += map(identifier_of, processes)
+    raise _missing(name, f"write FILE.py:{name} for that of a file; known by name are {', '.join(sorted(set(known)))}")
 
 
 def _named(target: str, wanted: str) -> Process:
     loaded = plugins.load(target)
     if found := find_named(loaded, wanted):
         return _only(found, f"{target}:{wanted}")
-    known = ", ".join(map(identifier_of, discover(loaded))) or "none"
-    sys.stderr.write(f"graticule: {target} has these processes: {known}\n")
-    raise NoSuchProcess(wanted)
+    known = ", ".join(map(identifier_of, discover(loaded))) or "none; decorate a function with @process"
+    raise _missing(wanted, f"{target} has these: {known}")
+
+
+def _missing(name: str, remedy: str) -> NoSuchProcess:
+    """Return the error with what helps here, where no server lists processes."""
+    error = NoSuchProcess(name)
+    error.add_note(remedy)
+    return error
 
 
 def _only(processes: list[Process], name: str) -> Process:

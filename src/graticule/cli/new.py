@@ -22,8 +22,9 @@ def command(name: str, parent: Path, *, as_json: bool) -> None:
     NAME is the process's identifier: small letters, digits and hyphens, e.g. my-process.
     """
     from graticule.scaffold import make_plugin
+    from graticule.settings import RESERVED_WORKSPACES
 
-    made = make_plugin(name, parent)
+    made = make_plugin(name, parent, reserved=RESERVED_WORKSPACES)
     if as_json:
         print_json({"folder": str(made.folder), "files": [str(path) for path in made.files]})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -42,6 +43,7 @@ def command(
         "--database": ("database.url", database),
     }
     settings = effective(config, options).settings
+    _check_files(plugins)
     if reload:
         from graticule.cli.reload import serve_with_reload, watched_files
 
@@ -53,3 +55,10 @@ def command(
     server = settings.server
     place = Place(host=server.host, port=server.port, guarded=bool(settings.security.tokens))
     return serve(lambda: build_parts(settings, plugins), place)
+
+
+def _check_files(plugins: Iterable[str]) -> None:
+    """Refuse files that are not there; one that is there and does not load fails only itself, later."""
+    places = [Path(plugin.partition(":")[0]).expanduser() for plugin in plugins]
+    if missing := [str(place) for place in places if place.suffix == ".py" and not place.is_file()]:
+        raise click.UsageError(f"there is no file {' and no file '.join(map(repr, missing))}; check the path")

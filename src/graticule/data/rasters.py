@@ -36,6 +36,12 @@ BLOCK = 512
 ALIGNMENT = 1e-3
 """How far two grids may lie apart at any corner and still be one grid, as a share of a pixel."""
 
+MOST_PIXELS = 500_000_000
+"""Pixels of a band that are read or written at most. A file of a few kilobytes can claim any number of empty ones."""
+
+MOST_VALUES = 10 * MOST_PIXELS
+"""Pixels of all bands together that are read at most; some minutes of work."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
@@ -136,6 +142,32 @@ def check_bands(dataset: DatasetReader, *, pointer: str) -> None:
         raise InvalidInputs([Fault(pointer, "has no raster bands; send one of the rasters that the file contains")])
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise InvalidInputs([Fault(pointer, "holds complex numbers; send real ones, e.g. their magnitude")])
+
+
+def check_pixels(dataset: DatasetReader, *, pointer: str, bands: int = 1) -> None:
+    """
+    Raise InvalidInputs if a raster has more than `MOST_PIXELS` pixels, or the bands together more than `MOST_VALUES`.
+
+    Parameters
+    ----------
+    dataset : DatasetReader
+        An open raster.
+    pointer : str
+        Where it stood in the request.
+    bands : int
+        How many bands are read.
+    """
+    pixels = dataset.width * dataset.height
+    size = f"{dataset.width} x {dataset.height} pixels"
+    if pixels > MOST_PIXELS:
+        message = (
+            f"has {size}, more than {MOST_PIXELS}; send a part of it (gdal_translate -srcwin …), or bring it to a "
+            "coarser resolution with the process reproject"
+        )
+        raise InvalidInputs([Fault(pointer, message)])
+    if pixels * bands > MOST_VALUES:
+        message = f"{bands} bands of {size} are more than {MOST_VALUES}; ask for {MOST_VALUES // pixels} at most"
+        raise InvalidInputs([Fault(pointer, message)])
 
 
 def check_crs(dataset: DatasetReader, *, pointer: str) -> CRS:

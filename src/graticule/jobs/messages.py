@@ -48,7 +48,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
     fresh: list[bool] = []
     """For each, whether it wants a new job process every time."""
     error: str = ""
-    """Why the plug-in could not be loaded; the rest is empty then."""
+    """Why the plug-in, or some of its processes, could not be loaded; `documents` has the others."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):

@@ -7,6 +7,7 @@ value itself and not by its encoding.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 from graticule.errors import ProcessFault
 from graticule.jobs.job import Manifest, StoredOutput, StoredValue
 from graticule.ogc.processes import ProcessDescription
+from graticule.processes.formats import is_json
 from graticule.processes.process import Outputs, OutputValue
 
 INLINE_BYTES = 16 * 1024
@@ -104,12 +106,6 @@ def _checked(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield from pieces
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise ProcessFault(f"output {name.rpartition('-')[0]!r} cannot be written as JSON: {error}") from error
-
-
-def is_json(media_type: str) -> bool:
-    """Return whether content of this type is a JSON document."""
-    essence = media_type.partition(";")[0].strip().lower()
-    return essence == "application/json" or essence.endswith("+json")
 
 
 def _inline(content: bytes, media_type: str, title: str | None) -> StoredValue:
@@ -246,4 +242,24 @@ def _foreign(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} is no JSON")
 
 
-_encode = msgspec.json.Encoder(enc_hook=_foreign).encode
+_encoder = msgspec.json.Encoder(enc_hook=_foreign)
+
+
+def _encode(value: Any) -> bytes:
+    encoded = _encoder.encode(value)
+    # Not-a-number and infinity are written as null, too: only where there is one need the numbers be looked at.
+    if b"null" in encoded and not _is_finite(msgspec.to_builtins(value, enc_hook=_foreign)):
+        raise ValueError(
+            "it holds NaN or an infinite number, which JSON has not; return None in its place, "
+            "with `| None` in the annotation, or a text"
+        )
+    return encoded
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers in plain JSON are finite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_finite, value))

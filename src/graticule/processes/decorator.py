@@ -204,7 +204,11 @@ class FunctionProcess(Generic[P, R]):
         try:
             return get_type_hints(self.function, include_extras=True)
         except (NameError, TypeError, AttributeError, SyntaxError) as error:
-            raise self._refused(f"an annotation cannot be read ({error})") from error
+            unknown = getattr(error, "name", None)
+            annotations = self.function.__annotations__.items()
+            places = " and ".join(repr(name) for name, hint in annotations if unknown and unknown in str(hint))
+            whose = f"the annotation of {places}" if places else "an annotation"
+            raise self._refused(f"{whose} cannot be read ({error}); import or define what it names") from error
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -237,12 +241,13 @@ class FunctionProcess(Generic[P, R]):
         try:
             return InputParameter.of(parameter, self._hints[name], described)
         except _NOT_DESCRIBABLE as error:
-            raise self._refused(f"the type of parameter {name!r} cannot be described: {_first_line(error)}") from error
+            reason = _why(error, self._hints[name])
+            raise self._refused(f"the type of parameter {name!r} cannot be described: {reason}") from error
 
     @cached_property
     def _results(self) -> ResultType:
         if "return" not in self._hints:
-            raise self._refused("the function has no return annotation; write what it returns, or None")
+            raise self._refused("it has no return annotation; write what it returns, or None")
         documented = {
             one.return_name or one.type_name or RESULT: one.description for one in self._docstring.many_returns
         }
@@ -250,16 +255,20 @@ class FunctionProcess(Generic[P, R]):
         try:
             return ResultType.of(self._hints["return"], self.options.outputs, documented, only)
         except _NOT_DESCRIBABLE as error:
-            raise self._refused(f"the return type cannot be described: {_first_line(error)}") from error
+            reason = _why(error, self._hints["return"])
+            raise self._refused(f"the return type cannot be described: {reason}") from error
 
     def _refused(self, reason: str) -> PluginNotLoaded:
-        return PluginNotLoaded(f"{self.function.__module__}:{self.function.__qualname__}", reason)
+        return PluginNotLoaded(self.function.__module__, f"function {self.function.__qualname__!r}: {reason}")
 
 
 _NOT_DESCRIBABLE = (TypeError, ValueError, PydanticUserError, PydanticSchemaGenerationError)
 
 
-def _first_line(error: Exception) -> str:
+def _why(error: Exception, hint: Any) -> str:
+    if isinstance(error, PydanticSchemaGenerationError):
+        kind = inspect.formatannotation(hint)
+        return f"{kind} is no type that JSON can carry; use str, float, list, a dataclass …, or Raster, File or GeoJSON"
     return str(error).strip().partition("\n")[0]
 
 

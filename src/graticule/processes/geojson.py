@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from graticule.errors import Fault
 from graticule.ogc.common import GEOJSON
 from graticule.processes.markers import instances_of
 
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
 
 
 class Malformed(ValueError):
-    """Something is no GeoJSON of the kind that is needed."""
+    """A value is no GeoJSON or bounding box of the kind that is needed."""
 
-    def __init__(self, place: str, message: str) -> None:
-        super().__init__(f"at {place}: {message}" if place else message)
-        self.place = place
-        """Where, as a JSON pointer into the value."""
-        self.message = message
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"at {one.pointer}: {one.message}".removeprefix("at : ") for one in faults))
+        self.faults = faults
+        """Their pointers lead into the value."""
 
 
 _DEPTHS = {"Point": 0, "MultiPoint": 1, "LineString": 1, "MultiLineString": 2, "Polygon": 2, "MultiPolygon": 3}
@@ -39,7 +39,7 @@ class GeoJSON(Mapping[str, Any]):
         """Take a GeoJSON mapping, or any object with ``__geo_interface__`` (shapely's do)."""
         members = getattr(members, "__geo_interface__", members)
         if not isinstance(members, Mapping):
-            raise Malformed("", f"a GeoJSON object is needed, not {type(members).__name__}")
+            raise Malformed(Fault("", f"a GeoJSON object is needed, not {type(members).__name__}"))
         self.check(members, "")
         self._members = dict(members)
 
@@ -168,7 +168,7 @@ class FeatureCollection(GeoJSON):
     @staticmethod
     def check(members: Mapping[str, Any], place: str) -> None:
         if members.get("type") != "FeatureCollection":
-            raise Malformed(f"{place}/type", f"this must be 'FeatureCollection', not {members.get('type')!r}")
+            raise Malformed(Fault(f"{place}/type", f"this must be 'FeatureCollection', not {members.get('type')!r}"))
         for number, feature in enumerate(_array(members.get("features"), f"{place}/features")):
             check_feature(feature, f"{place}/features/{number}")
 
@@ -186,22 +186,22 @@ class FeatureCollection(GeoJSON):
 def check_feature(members: Any, place: str) -> None:
     """Raise Malformed unless `members` is a GeoJSON feature; `place` is where it stands."""
     if not isinstance(members, Mapping):
-        raise Malformed(place, "a feature object is needed")
+        raise Malformed(Fault(place, "a feature object is needed"))
     if members.get("type") != "Feature":
-        raise Malformed(f"{place}/type", f"this must be 'Feature', not {members.get('type')!r}")
+        raise Malformed(Fault(f"{place}/type", f"this must be 'Feature', not {members.get('type')!r}"))
     if "geometry" not in members:
-        raise Malformed(f"{place}/geometry", "this is missing; null says that there is none")
+        raise Malformed(Fault(f"{place}/geometry", "this is missing; null says that there is none"))
     if members["geometry"] is not None:
         check_geometry(members["geometry"], f"{place}/geometry")
     properties = members.get("properties")
     if properties is not None and not isinstance(properties, Mapping):
-        raise Malformed(f"{place}/properties", "this must be an object or null")
+        raise Malformed(Fault(f"{place}/properties", "this must be an object or null"))
 
 
 def check_geometry(members: Any, place: str) -> None:
     """Raise Malformed unless `members` is a GeoJSON geometry; `place` is where it stands."""
     if not isinstance(members, Mapping):
-        raise Malformed(place, "a geometry object is needed")
+        raise Malformed(Fault(place, "a geometry object is needed"))
     kind = members.get("type")
     if kind == "GeometryCollection":
         for number, part in enumerate(_array(members.get("geometries"), f"{place}/geometries")):
@@ -210,12 +210,12 @@ def check_geometry(members: Any, place: str) -> None:
         _check_coordinates(members.get("coordinates"), kind, _DEPTHS[kind], f"{place}/coordinates")
     else:
         allowed = ", ".join(_DEPTHS)
-        raise Malformed(f"{place}/type", f"this must be one of {allowed} or GeometryCollection, not {kind!r}")
+        raise Malformed(Fault(f"{place}/type", f"this must be one of {allowed} or GeometryCollection, not {kind!r}"))
 
 
 def _array(value: Any, place: str) -> Sequence[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise Malformed(place, "this must be an array")
+        raise Malformed(Fault(place, "this must be an array"))
     return value
 
 
@@ -228,18 +228,29 @@ def _check_coordinates(coordinates: Any, kind: str, depth: int, place: str) -> N
         _check_coordinates(part, kind, depth - 1, f"{place}/{number}")
     if depth != 1 or kind == "MultiPoint":
         return
-    if "Polygon" in kind and (len(parts) < 4 or list(parts[0]) != list(parts[-1])):
-        raise Malformed(place, "a ring must be closed: four positions or more, the last the same as the first")
-    if len(parts) < 2:
-        raise Malformed(place, "a line must have two positions or more")
+    if "Polygon" in kind:
+        _check_ring(parts, place)
+    elif len(parts) < 2:
+        raise Malformed(Fault(place, "a line must have two positions or more"))
+
+
+def _check_ring(positions: Sequence[Any], place: str) -> None:
+    number = place.rpartition("/")[2]
+    ring = "the outer ring" if number == "0" else f"inner ring {number}"
+    if len(positions) < 4:
+        count = f"{len(positions)} position{'s' if len(positions) != 1 else ''}"
+        message = f"{ring} has {count}; at least 4 are needed, the last the same as the first"
+        raise Malformed(Fault(place, message))
+    if list(positions[0]) != list(positions[-1]):
+        raise Malformed(Fault(place, f"{ring} is not closed; repeat its first position at its end"))
 
 
 def _check_position(position: Sequence[Any], place: str) -> None:
     if len(position) < 2:
-        raise Malformed(place, "a position must hold two numbers or more")
+        raise Malformed(Fault(place, "a position must hold two numbers or more"))
     for number in position:
         if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
-            raise Malformed(place, "a position must hold finite numbers only")
+            raise Malformed(Fault(place, "a position must hold finite numbers only"))
 
 
 # --- the same structure as a JSON schema -----------------------------------------------------------------------------
@@ -259,7 +270,7 @@ def _when(kind: str, members: dict[str, Any]) -> dict[str, Any]:
     return {"if": of_kind, "then": {"required": list(members), "properties": members}}
 
 
-_LEAST = {"LineString": 2, "MultiLineString": 2, "Polygon": 4, "MultiPolygon": 4}
+_LEAST = {"LineString": 2, "MultiLineString": 2}
 _DEFINITIONS: dict[str, Any] = {
     "geometry": {
         "type": "object",
@@ -296,4 +307,7 @@ _DEFINITIONS: dict[str, Any] = {
 STRUCTURES: dict[str, dict[str, Any]] = {
     f"geojson-{kind}": {"$ref": f"#/$defs/{kind}", "$defs": _DEFINITIONS} for kind in _DEFINITIONS
 }
-"""JSON Schema 2020-12 of what each ``format`` of the standard stands for; closed rings are beyond it."""
+"""
+JSON Schema 2020-12 of what each ``format`` of the standard stands for. Rings are left to `check_geometry`: whether they
+are closed is beyond a schema, and how long they are is better told by their names.
+"""

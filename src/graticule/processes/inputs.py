@@ -21,8 +21,9 @@ import jsonschema_rs
 from graticule.data.fetch import FetchPolicy, Unfetchable, check_host, parse_reference
 from graticule.errors import Fault, PluginNotLoaded
 from graticule.ogc.processes import Input, ProcessDescription, WantedOutput
+from graticule.processes.branches import meant
 from graticule.processes.formats import Alternative, alternatives_of, essence
-from graticule.processes.geojson import STRUCTURES
+from graticule.processes.geojson import STRUCTURES, Malformed
 from graticule.processes.values import BoundingBox
 
 MAX_DEPTH = 128
@@ -224,6 +225,8 @@ def read_value(given: Any, pointer: str) -> GivenValue:
     """
     if not isinstance(given, dict):
         return GivenValue(pointer, given)
+    if "value" in given and "href" in given:
+        raise Misread(f"{pointer}/href", "a value stands beside this href; send either the value or the link")
     if "value" in given:
         return _read_qualified(given, pointer)
     if "href" in given:
@@ -307,6 +310,9 @@ class AlternativeReader:
         """Yield what is wrong with an inline value."""
         try:
             value = self.decode(given)
+        except Malformed as error:
+            yield from (Fault(given.pointer + one.pointer, one.message) for one in error.faults)
+            return
         except ValueError as error:
             yield Fault(given.pointer, str(error))
             return
@@ -420,7 +426,11 @@ class InputReader:
             if not faults:
                 return
             found.append(faults)
-        reasons = "; or ".join(dict.fromkeys(faults[0].message for faults in found))
+        nearest = meant(found, given.pointer)
+        if len(nearest) == 1:
+            yield from nearest[0]
+            return
+        reasons = "; or ".join(dict.fromkeys(faults[0].message for faults in nearest))
         yield Fault(given.pointer, f"none of the allowed forms fits: {reasons}")
 
     def _check_reference(self, given: GivenValue, href: str, policy: ReferencePolicy) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graticule.ogc.common import JSON
+from graticule.processes.formats import essence, is_json
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -75,10 +75,10 @@ def alternatives(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def content_schema(media_type: str) -> dict[str, Any]:
     """Return the schema of a whole document: JSON as an object, text as a string, anything else as binary."""
-    essence = media_type.partition(";")[0].strip().lower()
-    if essence == JSON or essence.endswith("+json"):
+    if is_json(media_type):
         return {"type": "object", "contentMediaType": media_type}
-    if essence.startswith("text/") or essence == "application/xml" or essence.endswith("+xml"):
+    plain = essence(media_type)
+    if plain.startswith("text/") or plain == "application/xml" or plain.endswith("+xml"):
         return {"type": "string", "contentMediaType": media_type}
     return {"type": "string", "contentEncoding": "binary", "contentMediaType": media_type}
 

@@ -42,7 +42,7 @@ class OutputValue:
     """One value of one output."""
 
     value: Any = None
-    """A JSON value, ``str`` for text, or ``bytes`` for binary; ignored when `file` or `href` is given."""
+    """A JSON value, ``str`` for text, or ``bytes`` for binary and JSON documents; ignored with `file` or `href`."""
 
     media_type: str | None = None
     """None: ``application/json``; text or binary of another kind names it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -22,6 +22,7 @@ from graticule.data.tiff import Readable, needed_bytes
 from graticule.errors import Fault, InvalidInputs
 from graticule.ogc.common import CRS84, CRS84H
 from graticule.ogc.processes import Input, ProcessDescription
+from graticule.processes.branches import meant
 from graticule.processes.formats import OCTETS, Alternative, essence
 from graticule.processes.inputs import (
     SHOWN_FAULTS,
@@ -49,6 +50,9 @@ from graticule.processes.values import (
     describe_content,
     find_raster_kind,
 )
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 TEXT_BYTES = 16 * 1024 * 1024
 """Text by reference up to this size is held as a value; longer text stays in its file."""
@@ -170,7 +174,7 @@ class _Resolver:
         fitting = reader.fitting(given.media_type) or reader.readers
         if len(fitting) > 1 and any(one.alternative.form == "binary" for one in fitting):
             fitting = _nearest_first(fitting, _start_of(given.value))
-        return _first_usable(fitting, lambda chosen: _read_inline(chosen, given, alone=len(fitting) == 1))
+        return _first_usable(fitting, given, lambda chosen: _read_inline(chosen, given, alone=len(fitting) == 1))
 
     # --- by reference ---
 
@@ -245,25 +249,34 @@ def _look_at(file: Readable, size: int, media_type: str | None, path: Path | Non
 
 def _local(given: GivenValue, path: Path) -> _Content:
     if not path.is_file():
-        raise Unusable(Fault(given.pointer, "there is no such file; it may have expired, upload it again"))
+        raise Unusable(Fault(given.pointer, _missing(given.href or "", path)))
     with path.open("rb") as file:
         return _look_at(file, path.stat().st_size, mimetypes.guess_type(path.name)[0], path)
+
+
+def _missing(href: str, path: Path) -> str:
+    """Say why a reference to this machine leads to no file; only an own file of the service can be uploaded again."""
+    if not href.lower().startswith("file:"):
+        return "there is no such file; it may have expired, upload it again"
+    if path.is_dir():
+        return "the href leads to a folder; name one of the files in it"
+    return "there is no such file on this machine; check the path in the href"
 
 
 # --- which alternative it is ---------------------------------------------------------------------------------------
 
 
 def _first_usable(
-    candidates: Sequence[AlternativeReader], attempt: Callable[[AlternativeReader], InputValue]
+    candidates: Sequence[AlternativeReader], given: GivenValue, attempt: Callable[[AlternativeReader], InputValue]
 ) -> InputValue:
     """Return what the first candidate makes of a value that suits it; the nearest one says what is wrong."""
-    nearest: Unusable | None = None
+    found: list[Sequence[Fault]] = []
     for candidate in candidates:
         try:
             return attempt(candidate)
         except Unusable as error:
-            nearest = nearest or error
-    raise nearest or Unusable()
+            found.append(error.faults)
+    raise Unusable(*meant(found, given.pointer)[0])
 
 
 def _nearest_first(candidates: Sequence[AlternativeReader], start: bytes) -> tuple[AlternativeReader, ...]:
@@ -317,7 +330,7 @@ def _read_content(
             Fault(given.pointer, f"the href gives {content.describe()}, where one of these is wanted: {wanted}")
         )
     nearest = _nearest_first(candidates, content.start)
-    return _first_usable(nearest, lambda chosen: _interpret(content, chosen, given, href, policy))
+    return _first_usable(nearest, given, lambda chosen: _interpret(content, chosen, given, href, policy))
 
 
 def _is_telling(alternative: Alternative) -> bool:
@@ -361,13 +374,21 @@ def _check_bytes(alternative: Alternative, content: _Content, pointer: str) -> N
         return
     kind = find_raster_kind(content.start)
     if kind is None or not _is_of(alternative, kind):
-        raise Unusable(Fault(pointer, f"the content is {content.describe()}, where {wanted} is wanted"))
+        raise Unusable(Fault(pointer, _other_kind(content, essence(wanted))))
     if content.needed > content.size:
         raise Unusable(
             Fault(
                 pointer, f"the raster is cut short: {content.size} of at least {content.needed} bytes; send the whole"
             )
         )
+
+
+def _other_kind(content: _Content, wanted: str) -> str:
+    """Say that content is not what is wanted: where its media type says so, its bytes do not."""
+    if essence(content.media_type or "") == wanted:
+        found = describe_content(content.start)
+        return f"the content was sent as {wanted}, but by its first bytes it is {found}; send a real {wanted} file"
+    return f"the content is {content.describe()}, where {wanted} is wanted"
 
 
 def _text_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: str) -> str | None:
@@ -417,7 +438,7 @@ def _check_meaning(alternative: Alternative, value: Any, pointer: str) -> None:
     try:
         checked = kind(value)
     except Malformed as error:
-        raise Unusable(Fault(pointer + error.place, error.message)) from error
+        raise Unusable(*(Fault(pointer + one.pointer, one.message) for one in error.faults)) from error
     faults = tuple(islice(_crossings(checked, pointer), SHOWN_FAULTS))
     if faults:
         raise Unusable(*faults)
@@ -443,13 +464,22 @@ def _crossings(value: Mapping[str, Any], pointer: str) -> Iterator[Fault]:
     import shapely
     from shapely.geometry import shape
 
-    shapes = [shape({"type": one["type"], "coordinates": _flat(one["coordinates"])}) for _, one in polygons]
-    for (place, _), one in zip(polygons, shapes, strict=True):
-        if not shapely.is_valid(one):
-            reason = shapely.is_valid_reason(one)
+    for place, one in polygons:
+        polygon = shape({"type": one["type"], "coordinates": _flat(one["coordinates"])})
+        if not shapely.is_valid(polygon):
+            reason = _crossing(shapely.is_valid_reason(polygon))
             yield Fault(
-                f"{place}/coordinates", f"the polygon is not valid: {_crossing(reason)}; mend it, e.g. by a buffer of 0"
+                f"{place}/coordinates{_crossed(polygon)}",
+                f"the polygon is not valid: {reason}; mend it, e.g. with make_valid",
             )
+
+
+def _crossed(area: BaseGeometry) -> str:
+    """Return where in the coordinates of an area the first polygon or ring stands that is wrong by itself."""
+    if area.geom_type == "MultiPolygon":
+        return next((f"/{place}{_crossed(one)}" for place, one in enumerate(area.geoms) if not one.is_valid), "")
+    rings = [area.exterior, *area.interiors]
+    return next((f"/{place}" for place, ring in enumerate(rings) if not ring.is_simple), "")
 
 
 def _flat(coordinates: Sequence[Any]) -> list[Any]:

@@ -6,10 +6,11 @@ import dataclasses
 import enum
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from inspect import Parameter
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -20,7 +21,8 @@ from pydantic.fields import FieldInfo
 from graticule.errors import Fault, InvalidInputs, ProcessFault
 from graticule.ogc.common import GEOJSON
 from graticule.ogc.processes import Input, Output, Schema
-from graticule.processes.formats import OCTETS, alternatives_of
+from graticule.processes.branches import meant
+from graticule.processes.formats import OCTETS, alternatives_of, is_json
 from graticule.processes.inputs import escape
 from graticule.processes.process import InputValue, Outputs, OutputValue, RunContext
 from graticule.processes.resolve import ReadInPlace, RemoteInput
@@ -31,6 +33,7 @@ from graticule.processes.values import (
     File,
     GeoJSON,
     GeoTIFF,
+    Malformed,
     OneValue,
     OutputFile,
     Raster,
@@ -163,7 +166,8 @@ class InputParameter:
         try:
             return self.adapter.validate_python(content if self.several else content[0])
         except ValidationError as error:
-            raise InvalidInputs([self._fault(one, values, content) for one in error.errors()]) from error
+            found = [self._located(*numbered, values, content) for numbered in enumerate(error.errors())]
+            raise InvalidInputs(_worth_telling(list(chain.from_iterable(found)))) from error
 
     def _content(self, value: InputValue, number: int, context: RunContext) -> Any:
         """Return what pydantic is to look at: a file, a raster, bytes or a JSON value."""
@@ -187,23 +191,49 @@ class InputParameter:
             raise InvalidInputs([Fault(value.pointer, "the content of this reference was not fetched")])
         return File(path=path, media_type=value.media_type, href=value.href, pointer=value.pointer)
 
-    def _fault(self, error: Any, values: list[InputValue], content: list[Any]) -> Fault:
-        """Return pydantic's complaint with its place in the request."""
+    def _located(
+        self, order: int, error: Any, values: list[InputValue], content: list[Any]
+    ) -> Iterator[tuple[_Branches, Fault]]:
+        """Yield pydantic's complaint with its place in the request, and the branches of unions that it is about."""
         steps = list(error["loc"])
         number = steps.pop(0) if self.several and steps and isinstance(steps[0], int) else 0
-        pointer, inner = values[number].pointer if number < len(values) else f"/inputs/{escape(self.name)}", ""
+        place = values[number].pointer if number < len(values) else f"/inputs/{escape(self.name)}"
         here = content[number] if number < len(content) else None
-        for step in steps:
+        branches = []
+        for index, step in enumerate(steps, start=1):
+            is_missing = error["type"] == "missing" and index == len(steps)
             # Names of union branches stand among the steps; only those that lead into the value are places.
-            if isinstance(here, Mapping) and (step in here or error["type"] == "missing"):
+            if isinstance(here, Mapping) and (step in here or is_missing):
                 here = here.get(step)
             elif isinstance(here, list) and isinstance(step, int) and step < len(here):
                 here = here[step]
             else:
+                # Types that check themselves all have one name, and complain once each.
+                branches.append((place, f"{step}-{order}" if str(step).startswith("function-") else str(step)))
                 continue
-            inner += f"/{escape(str(step))}"
-        cause = error.get("ctx", {}).get("error")
-        return Fault(pointer + inner, str(cause) if cause is not None else error["msg"])
+            place += f"/{escape(str(step))}"
+        cause = error.get("ctx", {}).get("error", error["msg"])
+        said = cause.faults if isinstance(cause, Malformed) else [Fault("", str(cause))]
+        yield from ((tuple(branches), Fault(place + one.pointer, one.message)) for one in said)
+
+
+_Branches = tuple[tuple[str, str], ...]
+"""Unions from the outermost inwards: where the value stands, and the name of the branch that was tried."""
+
+
+def _worth_telling(found: Sequence[tuple[_Branches, Fault]]) -> list[Fault]:
+    """Return faults without those of union branches that the value was not meant for."""
+    told: list[Fault] = []
+    unions: dict[str, dict[str, list[tuple[_Branches, Fault]]]] = {}
+    for branches, fault in found:
+        if branches:
+            place, branch = branches[0]
+            unions.setdefault(place, {}).setdefault(branch, []).append((branches[1:], fault))
+        else:
+            told.append(fault)
+    for place, tried in unions.items():
+        told.extend(chain.from_iterable(meant([_worth_telling(one) for one in tried.values()], place)))
+    return told
 
 
 def _set_default(schema: Schema, adapter: TypeAdapter[Any], default: Any) -> None:
@@ -288,7 +318,9 @@ class _Result:
         if isinstance(one, _FILES):
             return OutputValue(file=context.folder / one.path, media_type=one.media_type)
         if isinstance(one, Text):
-            return OutputValue(value=one.value, media_type=one.media_type)
+            # Text of a JSON type is a document already; as `str` it would become a JSON string.
+            content = one.value.encode() if is_json(one.media_type) else one.value
+            return OutputValue(value=content, media_type=one.media_type)
         if isinstance(one, GeoJSON):
             return OutputValue(value=one.__geo_interface__, media_type=GEOJSON)
         if isinstance(one, BoundingBox):

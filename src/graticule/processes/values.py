@@ -293,8 +293,10 @@ class BoundingBox:
 
     Raises
     ------
+    Malformed
+        If minima are above their maxima; names each.
     ValueError
-        If a number is not finite, a minimum is above its maximum, or the CRS has no form that could be known.
+        If a number is not finite, or the CRS has no form that could be known.
 
     References
     ----------
@@ -316,12 +318,17 @@ class BoundingBox:
             raise ValueError("every number must be finite")
         if not _CRS_FORM.fullmatch(self.crs.strip("[]")):
             raise ValueError(f"crs {self.crs!r} is not known; send a URI such as {CRS84} or a code such as EPSG:4326")
-        if self.ymin > self.ymax:
-            raise ValueError(f"the second minimum {self.ymin:g} is above its maximum {self.ymax:g}; swap them")
-        if self.zmin is not None and self.zmax is not None and self.zmin > self.zmax:
-            raise ValueError(f"the third minimum {self.zmin:g} is above its maximum {self.zmax:g}; swap them")
-        if self.xmin > self.xmax and not self.crosses_antimeridian:
-            raise ValueError(f"the first minimum {self.xmin:g} is above its maximum {self.xmax:g}; swap them")
+        if faults := tuple(self._swapped()):
+            raise Malformed(*faults)
+
+    def _swapped(self) -> Iterator[Fault]:
+        """Yield a fault for each minimum that is above its maximum."""
+        pairs = [(self.xmin, self.xmax), (self.ymin, self.ymax), (self.zmin, self.zmax)]
+        for place, (least, most) in enumerate(pairs):
+            if least is None or most is None or least <= most or (place == 0 and self.crosses_antimeridian):
+                continue
+            word = ("first", "second", "third")[place]
+            yield Fault(f"/bbox/{place}", f"the {word} minimum {least:g} is above its maximum {most:g}; swap them")
 
     @property
     def crosses_antimeridian(self) -> bool:

@@ -215,7 +215,10 @@ class JobProcess:
     def _process(self, ref: ProcessRef) -> Process:
         process = self._loaded.get(ref)
         if process is None:
-            found = {found.description.id: found for found in load_processes(ref)}
+            from graticule.processes.decorator import identifier_of
+
+            # Not described: a neighbour that cannot be is no fault of this one.
+            found = {identifier_of(one): one for one in load_processes(ref)}
             if ref.id not in found:
                 raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
             process = self._loaded[ref] = found[ref.id]
@@ -258,16 +261,23 @@ def load_processes(ref: ProcessRef) -> list[Process]:
 def _describe(ref: ProcessRef) -> Described:
     try:
         processes = load_processes(ref)
-        documents = [msgspec.json.encode(process.description) for process in processes]
     except PluginNotLoaded as error:
         traceback.print_exc()
         return Described(ref=ref, error=error.reason)
-    except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
+    except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything on import
         traceback.print_exc()
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
-    return Described(
-        ref=ref, documents=documents, fresh=[bool(getattr(process, "fresh", False)) for process in processes]
-    )
+    documents, fresh, reasons = [], [], []
+    for process in processes:
+        try:
+            documents.append(msgspec.json.encode(process.description))
+            fresh.append(bool(getattr(process, "fresh", False)))
+        except PluginNotLoaded as error:
+            reasons.append(error.reason)
+        except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
+            traceback.print_exc()
+            reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
+    return Described(ref=ref, documents=documents, fresh=fresh, error="; ".join(reasons))
 
 
 def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 import string
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 from graticule.errors import Fault, InvalidInputs
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_RESERVED = frozenset({"graticule", "test", "tests"})
+_TAKEN = frozenset({"graticule", "test", "tests"})
 
 TEMPLATES = {
     "pyproject.toml": "pyproject.toml",
@@ -32,7 +34,7 @@ class Scaffold:
     files: tuple[Path, ...]
 
 
-def make_plugin(name: str, parent: Path) -> Scaffold:
+def make_plugin(name: str, parent: Path, *, reserved: Collection[str] = ()) -> Scaffold:
     """
     Make a plug-in package in a new folder of its name.
 
@@ -42,6 +44,8 @@ def make_plugin(name: str, parent: Path) -> Scaffold:
         Identifier of its process: small letters, digits and hyphens; the package has ``_`` for ``-``.
     parent : Path
         Where the folder is made.
+    reserved : Collection[str]
+        Names that mean something else in a service.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def make_plugin(name: str, parent: Path) -> Scaffold:
     InvalidInputs
         If the name cannot be that of a package, or the folder exists.
     """
-    if reason := _fault_of(name):
+    if reason := _fault_of(name, reserved):
         raise InvalidInputs([Fault("/name", reason)])
     folder = parent / name
     if folder.exists():
@@ -63,12 +67,19 @@ def make_plugin(name: str, parent: Path) -> Scaffold:
     return Scaffold(folder=folder, files=tuple(_written(folder, words)))
 
 
-def _fault_of(name: str) -> str | None:
+def _fault_of(name: str, reserved: Collection[str]) -> str | None:
     if not _NAME.fullmatch(name):
         return f"{name!r} must be small letters, digits and single hyphens, beginning with a letter, e.g. 'my-process'"
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED:
-        return f"{name!r} means something else in Python or here; choose another name"
-    return None
+    package = name.replace("-", "_")
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
+        meaning = "is a word of the language Python"
+    elif package in sys.stdlib_module_names:
+        meaning = f"would give a package {package!r}, which Python itself has"
+    elif name in _TAKEN or name in reserved:
+        meaning = "means something else to Graticule"
+    else:
+        return None
+    return f"{name!r} {meaning}; choose another name, e.g. 'my-{name}'"
 
 
 def _written(folder: Path, words: dict[str, str]) -> list[Path]:

@@ -16,13 +16,13 @@ from starlette.responses import Response
 
 from graticule.compat import RESULTS_ROLE
 from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, ResultNotAvailable
-from graticule.jobs.job import Job, Manifest, StoredOutput, StoredValue
+from graticule.jobs.job import Job, Manifest, StoredValue
 from graticule.jobs.manager import require_success
-from graticule.jobs.outputs import is_json
 from graticule.jobs.results import ResultStore
 from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem, format_time
 from graticule.ogc.jobs import StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.processes.formats import is_json
 from graticule.web.negotiation import admits, choose, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
@@ -49,7 +49,7 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
     base : str
         Address that links begin with.
     steps : sequence of str
-        Names of the logs that it left.
+        Names of the logs that it left; `process` needs no mention, for what has started has that one.
     """
     here = f"{base}/jobs/{job.id}"
     links = [
@@ -64,9 +64,13 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
     elif job.status == "failed":
         exception = failure_problem(job, here)
         links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
-    for step in steps:
+    # A job that prints nothing leaves no file; its log is there all the same, and empty.
+    for step in dict.fromkeys(("process", *steps)) if job.started else ():
         title = "Tool log" if step == "process" else f"Tool log {step}"
-        links.append(Link(href=f"{here}/logs/{step}", rel=REL_LOG, type="text/plain", title=title))
+        # Part 1 calls it a log; clients of application packages look for what is related.
+        links += [
+            Link(href=f"{here}/logs/{step}", rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")
+        ]
     return StatusInfo(
         id=job.id,
         job_id=job.id,
@@ -207,7 +211,7 @@ def single_output(
         raise OutputNotProduced(results.job.id, name)
     headers = {"vary": VARY, **headers}
     if output.many and index is None:
-        return _values(request, results, output, {**headers, "OGC-Output-Values-Count": str(len(output.values))})
+        return _values(request, results.only([name]), {**headers, "OGC-Output-Values-Count": str(len(output.values))})
     if (index or 0) >= len(output.values):
         raise OutputNotProduced(results.job.id, f"{name}/{index}")
     value = output.values[index or 0]
@@ -243,11 +247,12 @@ def _alternatives(value: StoredValue) -> list[str]:
     return offered
 
 
-def _values(request: Request, results: Results, output: StoredOutput, headers: Mapping[str, str]) -> Response:
-    """Return all values of a multi-valued output as one array (profile ogc-values)."""
-    choose(accept_of(request), [JSON])
+def _values(request: Request, results: Results, headers: Mapping[str, str]) -> Response:
+    """Return all values of the one output as an array (profile ogc-values), or each as a part."""
+    if choose(accept_of(request), [JSON, MULTIPART]) == MULTIPART:
+        return _multipart(results, headers)
     parts: list[Part] = [b"["]
-    for index, value in enumerate(output.values):
+    for _, index, value in _flat(results.manifest):
         parts += [b"," if index else b"", *_inline(results, value, bare=True)]
     link = f'<{profile_uri("ogc-values")}>; rel="profile"'
     joined = ", ".join(filter(None, (headers.get("link"), link)))

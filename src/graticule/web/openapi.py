@@ -11,7 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from graticule.errors import GraticuleError, JobFailed, RequestFailed, Unauthenticated
+from graticule.errors import (
+    GraticuleError,
+    HeadTooLarge,
+    JobFailed,
+    MalformedRequest,
+    RequestFailed,
+    RequestStalled,
+    Unauthenticated,
+)
 from graticule.ogc.common import HTML, JSON, PROBLEM_JSON
 from graticule.ogc.processes import ProcessDescription
 from graticule.web.problems import PROBLEMS
@@ -46,6 +54,8 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "Retry-After": ("Seconds after which to try again.", {"type": "integer", "minimum": 0}),
     "WWW-Authenticate": ("How to authenticate.", {"type": "string"}),
 }
+_ALWAYS = (RequestFailed, MalformedRequest, HeadTooLarge, RequestStalled)
+"""Problems that every operation may have."""
 _PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-Range",), 503: ("Retry-After",)}
 
 _JOB_LINKS = {
@@ -242,7 +252,7 @@ class _Writer:
         for answer in route.answers:
             responses[str(answer.status)] = self._answer(answer, process, shared=route.path == EXECUTION)
         by_status: dict[int, list[type[GraticuleError]]] = {}
-        always = (RequestFailed, Unauthenticated) if self.service.secured else (RequestFailed,)
+        always = (*_ALWAYS, Unauthenticated) if self.service.secured else _ALWAYS
         for error in dict.fromkeys((*route.problems, *always)):
             for status in _statuses(error):
                 by_status.setdefault(status, []).append(error)
@@ -281,9 +291,6 @@ class _Writer:
             "description": " ".join(sentences),
             "content": {PROBLEM_JSON: {"schema": ref("exception")}, JSON: {"schema": ref("exception")}, HTML: {}},
         }
-        if status == 400:
-            # What is no proper HTTP at all, such as a line of more than 64 KiB, never reaches the application.
-            written["content"]["text/plain"] = {}
         headers = _PROBLEM_HEADERS.get(status, ())
         if headers:
             written["headers"] = {header: self._header(header) for header in headers}

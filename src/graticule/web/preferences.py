@@ -10,6 +10,8 @@ from typing import Literal
 from graticule.errors import InvalidParameter
 from graticule.ogc.processes import ProcessDescription
 
+RESPOND_ASYNC = "respond-async"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
@@ -31,7 +33,7 @@ class Mode:
     timeout: float
     """Seconds to wait."""
     applied: tuple[str, ...]
-    """Preferences that were honoured, for ``Preference-Applied``."""
+    """Preferences that are honoured, for ``Preference-Applied``; `RESPOND_ASYNC` only if the answer is a job."""
 
 
 @lru_cache(maxsize=256)
@@ -51,7 +53,7 @@ def parse_prefer(header: str) -> Preferences:
     for member in re.split(r"[,;]", header):
         name, _, value = member.partition("=")
         name, value = name.strip().lower(), value.strip().strip('"').lower()
-        if name == "respond-async":
+        if name == RESPOND_ASYNC:
             respond_async = True
         elif name == "wait" and re.fullmatch(r"\d+(\.\d+)?", value):
             wait = float(value)
@@ -86,8 +88,8 @@ def decide_mode(description: ProcessDescription, prefer: Preferences, sync_limit
         limit = min(prefer.wait, sync_limit)
         applied.append(f"wait={limit:g}")
     if not description.allows_sync:
-        return Mode(waits=False, timeout=0, applied=("respond-async",) if prefer.respond_async else ())
+        return Mode(waits=False, timeout=0, applied=(RESPOND_ASYNC,) if prefer.respond_async else ())
     if prefer.respond_async and description.allows_async:
-        applied.insert(0, "respond-async")
+        applied.insert(0, RESPOND_ASYNC)
         return Mode(waits=prefer.wait is not None and limit > 0, timeout=limit, applied=tuple(applied))
     return Mode(waits=True, timeout=limit, applied=tuple(applied))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +20,11 @@ from graticule.web.preferences import Preferences, parse_prefer
 from graticule.workspace import Workspace
 
 T = TypeVar("T")
+
+PROFILES = ("profile", "profiles")
+"""Spellings of the parameter that names profiles: the draft has both."""
+
+CURSOR_FORM = "[0-9a-f]{15}"
 
 _DIGITS = 18
 """A whole number of more digits is larger than anything that is counted here."""
@@ -82,7 +89,7 @@ def prefer_of(request: Request) -> Preferences:
 
 def profiles_of(request: Request) -> tuple[str, ...]:
     """Return the identifiers of the profiles that the request asks for."""
-    query = ",".join([*request.query_params.getlist("profile"), *request.query_params.getlist("profiles")])
+    query = ",".join(value for name in PROFILES for value in request.query_params.getlist(name))
     headers = (header(request, name) for name in ("accept", "accept-profile", "prefer", "link"))
     return wanted_profiles(*headers, query)
 
@@ -122,17 +129,48 @@ def offset_of(query: QueryParams) -> int:
     return int(text) if len(text) <= _DIGITS else 10**_DIGITS
 
 
-def check_parameters(query: QueryParams, known: frozenset[str]) -> None:
-    """Refuse query parameters that nobody knows, so that a misspelt filter does not silently select everything.
+def cursor_of(query: QueryParams) -> int | None:
+    """Return where a page of jobs begins, from the parameter ``cursor``; None for the first one.
 
     Raises
     ------
     InvalidParameter
-        For the first unknown one.
+        If it is none that `encode_cursor` has made.
     """
-    for name in query:
-        if name not in known:
-            raise InvalidParameter(name, query[name], f"there is no such parameter; known: {', '.join(sorted(known))}")
+    text = query.get("cursor")
+    if text is not None and not re.fullmatch(CURSOR_FORM, text):
+        raise InvalidParameter("cursor", text, "follow a link with rel next instead of making one")
+    return None if text is None else int(text, 16)
+
+
+def encode_cursor(before: int) -> str:
+    """Return the value of the parameter ``cursor`` for the page after a job."""
+    return f"{before:015x}"
+
+
+def check_parameters(query: QueryParams, *once: str, several: Sequence[str] = ()) -> None:
+    """Refuse query parameters that nobody knows, so that a misspelt filter does not silently select everything.
+
+    Parameters
+    ----------
+    query : QueryParams
+        The query.
+    *once : str
+        Names that are known and have one value.
+    several : sequence of str
+        Names that may be repeated.
+
+    Raises
+    ------
+    InvalidParameter
+        For the first unknown one, or the first that is repeated where one value is wanted.
+    """
+    for name, values in ((name, query.getlist(name)) for name in query):
+        if name not in once and name not in several:
+            known = ", ".join(sorted((*once, *several))) or "none"
+            raise InvalidParameter(name, values[-1], f"there is no such parameter; known: {known}")
+        if len(values) > 1 and name in once:
+            raise InvalidParameter(name, ", ".join(values), "it is given more than once; send one value")
 
 
 async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
@@ -163,9 +201,20 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
         pointer = _pointer(_with_key(path.strip("`"), body, kind))
         raise InvalidBody(f"the body does not fit: {message}", [Fault(pointer, message)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidBody(f"the body is no JSON: {error}") from error
+        raise InvalidBody(f"the body is no JSON: {why_no_json(body, error)}") from error
     except RecursionError as error:
         raise InvalidBody("the body is nested too deeply") from error
+
+
+def why_no_json(body: bytes, error: Exception) -> str:
+    """Return why content cannot be decoded: its encoding goes before what the decoder says."""
+    if body.startswith(codecs.BOM_UTF8):
+        return "it begins with a byte order mark; remove it"
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        return f"it is not UTF-8 (byte 0x{body[fault.start]:02X} at offset {fault.start}); encode it as UTF-8"
+    return str(error)
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:

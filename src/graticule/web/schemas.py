@@ -28,6 +28,10 @@ def component_name(text: str) -> str:
     return _UNUSABLE.sub("-", text)
 
 
+ABSENT: Schema = {"not": {}}
+"""Of a member that must not be there."""
+
+
 def _object(properties: dict[str, Schema], required: Sequence[str] = (), **words: Any) -> Schema:
     schema: Schema = {"type": "object", **words, "properties": properties}
     if required:
@@ -198,6 +202,7 @@ COMPONENTS: dict[str, Schema] = {
             "rel": _text(),
             "hreflang": _text(),
             "title": _text(),
+            "value": ABSENT,
         },
         ["href"],
     ),

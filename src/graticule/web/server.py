@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -21,6 +22,7 @@ from graticule.runtime import prctl
 from graticule.runtime.parts import Parts
 from graticule.web.app import Application
 from graticule.web.callbacks import callback_document
+from graticule.web.protocol import Protocol
 
 log = logging.getLogger("graticule")
 
@@ -82,8 +84,9 @@ def serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
 async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     listener = _listen(place.host, place.port)
     parts = await build()
+    protocol: Any = partial(Protocol, stall_limit_s=parts.settings.server.stall_limit_s)
     config = uvicorn.Config(
-        Application(parts), http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
+        Application(parts), http=protocol, ws="none", lifespan="off", log_level="warning", access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Server(config)

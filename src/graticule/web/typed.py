@@ -9,7 +9,7 @@ from graticule.ogc.common import JSON
 from graticule.ogc.processes import Input, Output, ProcessDescription
 from graticule.processes.formats import OCTETS, Alternative, alternatives_of, is_json
 from graticule.web.routing import Parameter
-from graticule.web.schemas import COMPONENTS, Schema, component_name, ref
+from graticule.web.schemas import ABSENT, COMPONENTS, Schema, component_name, ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +178,8 @@ _PLAIN_ENCODING: Schema = {"type": "string", "enum": ["utf-8"], "nullable": True
 
 
 def _sent(value: Schema, media_type: Schema, encoding: Schema = _PLAIN_ENCODING) -> Schema:
-    """Return the schema of a qualified value in a request."""
-    return _qualified(value, mediaType=media_type, encoding=encoding)
+    """Return the schema of a qualified value in a request, which is no link besides."""
+    return _qualified(value, mediaType=media_type, encoding=encoding, href=ABSENT)
 
 
 def _qualified(value: Schema, **beside: Schema) -> Schema:

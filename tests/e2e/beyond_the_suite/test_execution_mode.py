@@ -76,6 +76,7 @@ def test_x_wait_alone_falls_back_to_a_job(http: httpx2.Client) -> None:
     assert answer.status_code == 201
     assert 0.9 <= time.monotonic() - start < 10
     assert answer.json()["status"] == "running"
+    assert preferences_applied(answer) == {"wait=1"}
     http.delete(answer.headers["Location"])
 
 
@@ -85,12 +86,14 @@ def test_x_wait_gives_the_results_when_they_come_in_time(http: httpx2.Client, pr
 
     assert answer.status_code == 200
     assert answer.json() == {"message": "hello", "count": 1}
+    assert preferences_applied(answer) == {"wait=20"}
 
 
 def test_x_wait_with_respond_async_falls_back_to_a_job(http: httpx2.Client) -> None:
     answer = execute(http, "echo", {"inputs": {"message": "hello", "pause": 20}}, Prefer="respond-async, wait=1")
 
     assert answer.status_code == 201
+    assert preferences_applied(answer) == {"respond-async", "wait=1"}
     http.delete(answer.headers["Location"])
 
 

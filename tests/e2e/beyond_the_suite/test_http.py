@@ -191,11 +191,34 @@ def test_x_f_that_is_unknown_gives_400(http: httpx2.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", RESOURCES)
+def test_a_parameter_of_one_value_that_is_repeated_gives_400(http: httpx2.Client, path: str) -> None:
+    answer = http.get(f"{path}?f=json&f=html")
+
+    assert_problem(answer, 400, "invalid-query-parameter-value")
+    assert answer.json()["errors"] == [{"parameter": "f", "detail": "it is given more than once; send one value"}]
+
+
+@pytest.mark.parametrize("path", RESOURCES)
 def test_an_accept_header_that_nobody_can_serve_gives_406(http: httpx2.Client, path: str) -> None:
     answer = http.get(path, headers={"Accept": "image/x-icon"})
 
     assert_problem(answer, 406)
     assert JSON in answer.json()["detail"]
+
+
+def test_a_problem_does_not_repeat_all_of_a_long_header(http: httpx2.Client) -> None:
+    answer = http.get("/processes", headers={"Accept": ", ".join(f"image/x-{number}" for number in range(1000))})
+
+    assert_problem(answer, 406)
+    assert "image/x-0" in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 400
+
+
+def test_a_problem_does_not_repeat_all_of_a_long_parameter(http: httpx2.Client) -> None:
+    answer = http.get("/jobs", params={"cursor": "x" * 10_000})
+
+    assert_problem(answer, 400)
+    assert len(answer.json()["detail"]) < 400
 
 
 def test_the_quality_of_a_media_range_counts(http: httpx2.Client) -> None:
@@ -204,10 +227,18 @@ def test_the_quality_of_a_media_range_counts(http: httpx2.Client) -> None:
     assert media_type(answer) == JSON
 
 
-def test_a_media_range_of_quality_zero_is_not_served(http: httpx2.Client) -> None:
-    answer = http.get("/processes", headers={"Accept": "application/json;q=0, */*;q=0.1"})
+@pytest.mark.parametrize("path", RESOURCES)
+@pytest.mark.parametrize("accept", ["application/json;q=0, */*;q=0.1", "*/*, application/json; Q=0.0"])
+def test_a_media_range_of_quality_zero_is_not_served(http: httpx2.Client, path: str, accept: str) -> None:
+    answer = http.get(path, headers={"Accept": accept})
 
-    assert media_type(answer) != JSON
+    assert answer.status_code == 200
+    assert media_type(answer) == HTML
+
+
+@pytest.mark.parametrize("accept", ["application/json;q=0", "application/json;q=0, text/html;q=0", "*/*;q=0"])
+def test_where_nothing_has_more_than_quality_zero_the_answer_is_406(http: httpx2.Client, accept: str) -> None:
+    assert_problem(http.get("/processes", headers={"Accept": accept}), 406)
 
 
 @pytest.mark.parametrize("path", RESOURCES)

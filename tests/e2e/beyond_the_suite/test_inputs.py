@@ -176,6 +176,11 @@ FAULTS: dict[str, tuple[str, Any, str]] = {
         "echo", {"inputs": {"message": "hello", "bbox": {"bbox": [0, 1, 2, 3], "crs": 4326}}}, "/inputs/bbox",
     ),
     "a value where a reference is due": ("echo-all", {"inputs": {"reference": "AAECAw=="}}, "/inputs/reference"),
+    "a value and a reference": (
+        "echo-all",
+        {"inputs": {"image": {"value": PIXEL, "href": "https://example.org/x.png"}}},
+        "/inputs/image/href",
+    ),
     "a reference to a file": ("echo-all", {"inputs": {"image": {"href": "file:///etc/passwd"}}}, "/inputs/image"),
     "a strange scheme": ("echo-all", {"inputs": {"image": {"href": "gopher://nowhere/x"}}}, "/inputs/image"),
     "a relative reference": ("echo-all", {"inputs": {"image": {"href": "x.png"}}}, "/inputs/image"),
@@ -236,6 +241,25 @@ def test_a_body_that_cannot_be_read(http: httpx2.Client, case: str) -> None:
 
     assert answer.status_code in statuses, answer.text
     assert_problem(answer, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"inputs": {"message": "\xff"}}', "it is not UTF-8 (byte 0xFF at offset 24)"),
+        ('{"inputs": {"message": "Gr\u00fc\u00dfe"}}'.encode("latin-1"), "it is not UTF-8 (byte 0xFC at offset 26)"),
+        ('{"inputs": {"message": "hello"}}'.encode("utf-16"), "it is not UTF-8 (byte 0xFF at offset 0)"),
+        ('{"inputs": {"message": "hello"}}'.encode("utf-8-sig"), "it begins with a byte order mark; remove it"),
+    ],
+    ids=["one byte", "Latin-1", "UTF-16", "byte order mark"],
+)
+@pytest.mark.parametrize("path", ["/processes/echo/execution", "/processes/echo/jobs"])
+def test_a_body_in_another_encoding_is_told_so(http: httpx2.Client, path: str, content: bytes, words: str) -> None:
+    answer = http.post(path, content=content, headers={"Content-Type": JSON})
+
+    assert answer.status_code == 400
+    told = answer.json()
+    assert words in (told.get("detail") or told["description"])
 
 
 @pytest.mark.usefixtures("nothing_created")

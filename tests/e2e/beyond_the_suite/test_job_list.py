@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -152,15 +153,26 @@ def test_t1_0__req_job_list_datetime_response(jobs: Jobs, form: str, expected: s
         "datetime=yesterday",
         "datetime=2026-01-01T00:00:00Z/2026-01-02T00:00:00Z/2026-01-03T00:00:00Z",
         "datetime=../..&datetime=x",
+        "datetime=../2026-01-01T00:00:00Z&datetime=2026-01-01T00:00:00Z/..",
         "minDuration=long",
         "maxDuration=-1",
         "limit=0",
+        "limit=1&limit=2",
+        "type=foo",
+        "type=process,foo",
+        "type=sync",
+        "cursor=abc",
+        "cursor=",
+        "f=json&f=json",
     ],
 )
 def test_x_bad_values_of_filters_give_400(http: httpx2.Client, query: str) -> None:
     answer = http.get(f"/jobs?{query}")
 
     assert_problem(answer, 400, "invalid-query-parameter-value")
+    (fault,) = answer.json()["errors"]
+    assert fault["parameter"] == query.partition("=")[0]
+    assert re.match("use|send|follow|it is given more than once; send one", fault["detail"])
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])

@@ -122,6 +122,19 @@ def test_t2_0__many_outputs_as_multipart_when_only_that_is_accepted(http: httpx2
     assert {part["Content-ID"] for part in parts_of(answer)} == {"<message>", "<count>"}
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["multipart/related", "multipart/*", "application/json;q=0.5, multipart/related", "image/png, multipart/related"],
+)
+def test_t2_0__a_multi_valued_output_as_multipart_when_that_is_wanted(run: Run, accept: str) -> None:
+    answer = run("echo-all", {"inputs": {"words": ["one", "two"]}, "outputs": {"words": {}}}, accept)
+
+    assert media_type(answer) == "multipart/related"
+    assert answer.headers["OGC-Output-Values-Count"] == "2"
+    parts = {part["Content-ID"]: part.get_content() for part in parts_of(answer)}
+    assert parts == {"<words.0>": b'"one"', "<words.1>": b'"two"'}
+
+
 def test_t2_0__many_outputs_in_what_nobody_offers_give_406(http: httpx2.Client) -> None:
     assert_problem(echo(http, accept="image/png"), 406)
 

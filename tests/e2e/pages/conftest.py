@@ -85,7 +85,18 @@ def turn(shape: Geometry, angle: Annotated[float, Field(ge=0, lt=360)]) -> Geome
         Degrees; 360 is refused by the server only, since no browser knows what "less than" is.
     """
     return shape
+
+
+@process
+def talk_until_the_last_listener_has_left_the_room_and_the_lights_are_out(lines: int = 0) -> str:
+    """Print lines and fail; with none, say nothing and succeed."""
+    for line in range(lines):
+        print(f"line {line}")
+    if lines:
+        raise ValueError("nobody is listening")
+    return "good night"
 '''
+TALK = "talk-until-the-last-listener-has-left-the-room-and-the-lights-are-out"
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ import httpx2
 import pytest
 from playwright.sync_api import expect
 
+from tests.e2e.pages.conftest import TALK
+
 pytestmark = pytest.mark.browser
 
 both = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
@@ -27,12 +29,22 @@ def test_an_example_on_the_landing_page_is_one_click_from_its_result(come: Any, 
 
 
 @both
+def test_an_example_on_the_page_of_its_process_is_one_click_from_its_result(come: Any, scripts: bool) -> None:
+    page = come(scripts=scripts).open("/processes/zonal-statistics")
+
+    page.get_by_role("button", name="Run the example Heights of the sample fields").click()
+
+    expect(page.locator("h1 .state-successful")).to_be_visible()
+    expect(page.locator("svg.map path.area")).to_have_count(10)
+
+
+@both
 def test_a_slow_job_is_followed_until_its_result(come: Any, scripts: bool) -> None:
     page = come(scripts=scripts).open("/processes/echo")
 
     page.get_by_label("Message").fill("here I am")
     page.get_by_label("Pause").fill("1")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.locator("progress")).to_be_visible()
     expect(page.locator("h1 .state-successful")).to_be_visible()
@@ -45,10 +57,27 @@ def test_an_example_fills_the_form_and_the_form_runs(come: Any, scripts: bool) -
 
     page.get_by_role("link", name="Mean reflectance of the sample fields").click()
     page.get_by_label("max", exact=True).check()
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.locator("svg.map path.area")).to_have_count(10)
     expect(page.get_by_role("columnheader", name="nir_max")).to_be_visible()
+
+
+@pytest.mark.parametrize("clipboard", [True, False], ids=["over HTTPS", "over plain HTTP"])
+def test_the_call_of_a_process_is_copied(come: Any, clipboard: bool) -> None:
+    visitor = come()
+    visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    if not clipboard:
+        visitor.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page = visitor.open("/processes/echo")
+
+    page.get_by_role("button", name="Copy the call").click()
+    expect(page.get_by_role("button", name="Copied the call")).to_be_visible()
+    page.get_by_label("Numbers").press("Control+V")
+
+    call = page.locator("pre", has_text="curl").text_content()
+    expect(page.get_by_label("Numbers")).to_have_value(call)
+    assert call.startswith("curl -X POST")
 
 
 @both
@@ -57,7 +86,7 @@ def test_faults_stand_at_their_fields_and_nothing_typed_is_lost(come: Any, scrip
 
     page.get_by_label("Content, typed or pasted").fill('{"type": "Point", "coordinates": [8.5, 47.4]')
     page.get_by_label("Angle").fill("360")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.get_by_role("alert")).to_contain_text("2 things want a change")
     expect(page.locator("#in-shape .fault")).to_contain_text("no JSON")
@@ -76,10 +105,10 @@ def test_an_uploaded_file_is_an_input_and_is_kept_when_another_field_is_wrong(
 
     page.get_by_label("Or a file of yours").set_input_files(mine)
     page.get_by_label("Angle").fill("360")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_label("Or its address")).to_have_value(re.compile("/mine\\.geojson$"))
     page.get_by_label("Angle").fill("30")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.locator("svg.map .point")).to_have_count(1)
 
@@ -107,6 +136,52 @@ def test_a_failed_job_leads_back_to_its_form_with_the_fault_at_the_field(come: A
 
     expect(page.locator("#in-raster .fault")).to_be_visible()
     expect(page.get_by_label("Address")).to_have_value(f"{jobs.base}/files/samples/places.geojson")
+
+
+def test_whoever_uses_the_keyboard_keeps_their_place_while_a_job_is_followed(come: Any, jobs: Any) -> None:
+    path = jobs.execute("echo", {"message": "never", "pause": 60})
+    page = come().open(path)
+    message = page.locator(".lede").text_content()
+
+    page.get_by_role("link", name="Tool log").focus()
+    expect(page.locator(".lede")).not_to_have_text(message)
+
+    expect(page.get_by_role("link", name="Tool log")).to_be_focused()
+
+
+def test_the_page_of_a_failed_job_shows_the_end_of_its_log(come: Any, jobs: Any) -> None:
+    path = jobs.execute(TALK, {"lines": 200})
+    jobs.ended(path)
+    page = come(scripts=False).open(path)
+
+    log = page.get_by_role("region", name="Last lines of its log")
+    beyond = log.evaluate(
+        "log => log.firstElementChild.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom"
+    )
+
+    assert "nobody is listening" in log.inner_text()
+    assert beyond <= 0
+
+
+def test_the_page_of_a_silent_job_says_that_nothing_was_printed(come: Any, jobs: Any) -> None:
+    path = jobs.execute(TALK, {})
+    jobs.ended(path)
+    page = come().open(path)
+
+    expect(page.get_by_role("listitem").filter(has_text="nothing was printed")).to_contain_text("Tool log")
+
+
+def test_a_field_without_a_description_says_whether_it_must_be_filled(come: Any) -> None:
+    page = come().open(f"/processes/{TALK}")
+
+    expect(page.get_by_label("Lines")).to_have_accessible_description("Default: 0. Optional.")
+
+
+def test_what_only_scripts_can_do_is_not_offered_without_them(come: Any) -> None:
+    visitor = come(scripts=False)
+
+    expect(visitor.open("/processes/echo").get_by_role("button", name="Copy the call")).to_have_count(0)
+    expect(visitor.open("/api.html").get_by_role("button", name="Try it against this server")).to_have_count(0)
 
 
 def test_jobs_are_filtered_by_the_address(come: Any, jobs: Any) -> None:
@@ -139,6 +214,17 @@ def test_the_api_can_be_tried_on_its_page(come: Any) -> None:
 
     expect(page.locator("#reference .opblock-get").first).to_be_visible()
     expect(page.locator("#plain")).to_be_hidden()
+
+
+def test_the_api_that_can_be_tried_does_not_widen_a_narrow_page(come: Any) -> None:
+    visitor = come()
+    page = visitor.open("/api?f=html")
+
+    page.get_by_role("button", name="Try it against this server").click()
+    page.locator(".opblock-post .opblock-summary-control").first.click()
+    expect(page.locator(".opblock-post .responses-table").first).to_be_visible()
+
+    assert visitor.look("narrow", "dark", "tried api") == 0
 
 
 @pytest.mark.parametrize(

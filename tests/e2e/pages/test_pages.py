@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.pages.conftest import Scheme, Size, visits
+from tests.e2e.pages.conftest import TALK, Scheme, Size, visits
 
 pytestmark = pytest.mark.browser
 
@@ -47,6 +47,7 @@ def paths(jobs: Any) -> dict[str, str]:
         "files": "/files",
         "api": "/api?f=html",
         "not found": "/nothing",
+        "job with a long name": jobs.execute(TALK, {}),
     }
     for name in ("raster job", "map job", "failed job"):
         jobs.ended(found[name])
@@ -101,6 +102,31 @@ def test_a_page_has_one_heading_and_a_name_for_every_control(seen: Seen) -> None
     assert seen.title
     assert seen.headings == 1
     assert seen.nameless == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("plain form", "pre:has-text('curl')"), ("jobs", "[aria-label=Jobs]"), ("files", "[aria-label=Files]")],
+)
+def test_calls_jobs_and_files_are_seen_without_scrolling_sideways(
+    come: Any, paths: dict[str, str], size: Size, name: str, part: str
+) -> None:
+    visitor = come()
+    page = visitor.open(paths[name])
+    visitor.look(size, "light", name)
+
+    beyond = page.locator(part).evaluate("part => part.scrollWidth - part.clientWidth")
+
+    assert beyond == 0
+
+
+def test_the_head_of_a_page_is_in_line_with_its_content(come: Any) -> None:
+    visitor = come()
+    page = visitor.open("/")
+    visitor.look("wide", "light", "landing")
+
+    assert page.locator(".home").bounding_box()["x"] == page.locator("h1").bounding_box()["x"]
 
 
 def test_the_picture_of_a_raster_is_drawn(come: Any, paths: dict[str, str]) -> None:

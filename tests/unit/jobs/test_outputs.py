@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +76,48 @@ def test_a_large_value_becomes_a_file_with_its_checksum(tmp_path: Path) -> None:
 def test_bytes_and_text_are_kept_as_they_are(tmp_path: Path) -> None:
     assert keep(OutputValue(value=b"\x00\xff"), tmp_path).content == b"\x00\xff"
     assert keep(OutputValue(value="é", media_type="text/plain"), tmp_path).content == "é".encode()
+
+
+@dataclass
+class Measured:
+    level: float
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        -math.inf,
+        [1.5, [2.5, math.nan]],
+        [[0.5, math.nan]] * 1000,
+        {"a": {"b": [None, math.inf]}},
+        np.float32("nan"),
+        np.array([1, np.nan]),
+        Measured(math.nan),
+    ],
+    ids=["NaN", "infinity", "list", "many positions", "object", "number of numpy", "array of numpy", "dataclass"],
+)
+def test_a_number_that_json_has_not_is_the_fault_of_the_process(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ProcessFault, match=r"output 'one'.*NaN.*return None in its place.*or a text"):
+        keep(OutputValue(value=value), tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, [None, 1.5], {"null": "null"}, [Measured(1.5), None]], ids=str)
+def test_null_itself_is_json(value: Any, tmp_path: Path) -> None:
+    assert b"null" in (keep(OutputValue(value=value), tmp_path).content or b"")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/json", "application/x-geojson", "application/vnd.geo+json; charset=utf-8"]
+)
+def test_every_spelling_of_json_is_json(media_type: str, tmp_path: Path) -> None:
+    value = keep(OutputValue(value={"a": [1]}, media_type=media_type), tmp_path)
+    document = keep(OutputValue(value=b'{"a": [1]}', media_type=media_type), tmp_path)
+    damaged = keep(OutputValue(value=b'{"a": [1', media_type=media_type), tmp_path)
+
+    assert (value.content, value.media_type) == (b'{"a":[1]}', media_type)
+    assert (document.content, document.media_type) == (b'{"a": [1]}', media_type)
+    assert damaged.media_type == "application/octet-stream"
 
 
 def test_a_file_is_moved_among_the_outputs(tmp_path: Path) -> None:

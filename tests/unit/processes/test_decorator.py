@@ -215,6 +215,7 @@ STATION = {
             ({"type": "string", "contentEncoding": "binary", "contentMediaType": "image/png"}, 1, 1),
         ),
         (Annotated[str, MediaType("text/xml")], ({"type": "string", "contentMediaType": "text/xml"}, 1, 1)),
+        (Annotated[File, MediaType("text/json")], ({"type": "object", "contentMediaType": "text/json"}, 1, 1)),
         (
             Annotated[File, MediaType("text/csv", "application/pdf")],
             (
@@ -284,18 +285,29 @@ def test_a_name_is_written_with_hyphens() -> None:
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "words"),
     [
-        pytest.param(lambda: process(lambda *_values: None), id="no names"),
-        pytest.param(lambda: process(lambda _x: None), id="no annotation"),
-        pytest.param(lambda: process(_annotated("int")), id="no return annotation"),
-        pytest.param(lambda: process(_annotated("Nowhere")), id="unknown name"),
-        pytest.param(lambda: process(_annotated(Callable[[int], int], None)), id="no JSON"),
-        pytest.param(lambda: process(_annotated(np.ndarray, None)), id="foreign class"),
+        pytest.param(lambda: process(lambda *_values: None), "parameter '_values' has no name", id="no names"),
+        pytest.param(lambda: process(lambda _x: None), "parameter '_x' has no annotation", id="no annotation"),
+        pytest.param(lambda: process(_annotated("int")), "write what it returns", id="no return annotation"),
+        pytest.param(
+            lambda: process(_annotated("Nowhere")), "annotation of 'x' cannot be read .*; import", id="unknown name"
+        ),
+        pytest.param(
+            lambda: process(_annotated(Callable[[int], int], None)), "parameter 'x' .*; use a type", id="no JSON"
+        ),
+        pytest.param(
+            lambda: process(_annotated(np.ndarray, None)),
+            "type of parameter 'x' cannot be described: numpy.ndarray is no type that JSON can carry; use str",
+            id="foreign class",
+        ),
+        pytest.param(
+            lambda: process(_annotated(int, np.ndarray)), "the return type .* numpy.ndarray .*; use str", id="returned"
+        ),
     ],
 )
-def test_what_cannot_be_described_is_refused_in_words(make: Callable[[], Any]) -> None:
-    with pytest.raises(PluginNotLoaded):
+def test_what_cannot_be_described_is_refused_in_words(make: Callable[[], Any], words: str) -> None:
+    with pytest.raises(PluginNotLoaded, match=f"function '.*': .*{words}"):
         _ = make().description
 
 
@@ -383,6 +395,57 @@ def test_a_model_that_does_not_fit_names_the_place(context: Context) -> None:
     assert [fault.pointer for fault in caught.value.faults] == ["/inputs/x/1/value/number"]
 
 
+class Circle(BaseModel):
+    type: Literal["circle"]
+    radius: float
+
+
+class Rectangle(BaseModel):
+    type: Literal["rectangle"]
+    sides: tuple[float, float]
+
+
+class Sketch(BaseModel):
+    shape: Geometry | Feature | None = None
+    form: Circle | Rectangle | None = None
+
+
+@pytest.mark.parametrize(
+    ("hint", "sent", "pointers"),
+    [
+        pytest.param(Circle | Rectangle, {"type": "rectangle", "sides": [1, "b"]}, ["/sides/1"], id="by its type"),
+        pytest.param(Circle | Rectangle, {"type": "circle"}, ["/radius"], id="member that is missing"),
+        pytest.param(
+            Circle | Rectangle, {"type": "line", "radius": 1, "sides": [1, 2]}, ["/type", "/type"], id="none is nearer"
+        ),
+        pytest.param(dict[str, int] | list[int], [1, "b"], ["/1"], id="by how far it fits"),
+        pytest.param(
+            Sketch,
+            {"shape": {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1]}}},
+            ["/shape/geometry/coordinates"],
+            id="inside a model",
+        ),
+        pytest.param(
+            Sketch | int,
+            {"form": {"type": "circle", "radius": "wide"}},
+            ["/form/radius"],
+            id="union in a union",
+        ),
+    ],
+)
+def test_of_a_union_the_branch_that_was_meant_is_blamed(
+    context: Context, hint: Any, sent: Any, pointers: list[str]
+) -> None:
+    def function(x): ...
+
+    function.__annotations__ = {"x": hint, "return": None}
+    value = InputValue(pointer="/inputs/x/value", value=sent)
+    with pytest.raises(InvalidInputs) as caught:
+        process(function).run({"x": value}, context)
+
+    assert [fault.pointer for fault in caught.value.faults] == [f"/inputs/x/value{pointer}" for pointer in pointers]
+
+
 def test_the_context_is_given_by_its_type(context: Context) -> None:
     @process
     def function(*, where: RunContext) -> str:
@@ -449,6 +512,8 @@ def test_a_return_type_says_the_outputs(hint: Any, names: list[str]) -> None:
         (bytes, b"a", OutputValue(value=b"a", media_type="application/octet-stream")),
         (Annotated[str, MediaType("text/html")], "<p>", OutputValue(value="<p>", media_type="text/html")),
         (Text, Text("a", "text/csv"), OutputValue(value="a", media_type="text/csv")),
+        (Text, Text("[1]", "text/json"), OutputValue(value=b"[1]", media_type="text/json")),
+        (Text, Text("{}", "application/geo+json"), OutputValue(value=b"{}", media_type="application/geo+json")),
         (
             BoundingBox,
             BoundingBox(0, 1, 2, 3, crs="EPSG:3857"),

@@ -141,12 +141,14 @@ def test_what_fits_is_accepted(echo: InputChecker, inputs: dict[str, Any]) -> No
         pytest.param({"box": [0, 0, 1, 1]}, "/inputs/box", "bounding box", id="bbox as array"),
         pytest.param({"box": {"bbox": [0, 0, 1]}}, "/inputs/box", "4 numbers", id="bbox of three"),
         pytest.param({"box": {"bbox": [0, 0, "1", 1]}}, "/inputs/box", "numbers only", id="bbox of text"),
-        pytest.param({"box": {"bbox": [10, 0, -10, 1]}}, "/inputs/box", "first minimum", id="bbox, x swapped"),
+        pytest.param({"box": {"bbox": [10, 0, -10, 1]}}, "/inputs/box/bbox/0", "first minimum", id="bbox, x swapped"),
         pytest.param(
-            {"box": {"bbox": [20, 0, 10, 1]}}, "/inputs/box", "first minimum", id="bbox, x swapped in the east"
+            {"box": {"bbox": [20, 0, 10, 1]}}, "/inputs/box/bbox/0", "first minimum", id="bbox, x swapped in the east"
         ),
-        pytest.param({"box": {"bbox": [0, 5, 1, 1]}}, "/inputs/box", "second minimum", id="bbox, y swapped"),
-        pytest.param({"box": {"bbox": [0, 0, 9, 1, 1, 1]}}, "/inputs/box", "third minimum", id="bbox, z swapped"),
+        pytest.param({"box": {"bbox": [0, 5, 1, 1]}}, "/inputs/box/bbox/1", "second minimum", id="bbox, y swapped"),
+        pytest.param(
+            {"box": {"bbox": [0, 0, 9, 1, 1, 1]}}, "/inputs/box/bbox/2", "third minimum", id="bbox, z swapped"
+        ),
         pytest.param({"box": {"bbox": [0, 0, 1, 1e999]}}, "/inputs/box", "infinite", id="bbox, infinite"),
         pytest.param(
             {"box": {"bbox": [0, 0, 1, 1], "crs": "wgs"}}, "/inputs/box", "crs 'wgs'", id="bbox, crs of no form"
@@ -162,6 +164,12 @@ def test_what_fits_is_accepted(echo: InputChecker, inputs: dict[str, Any]) -> No
         pytest.param({"dem": "§§§"}, "/inputs/dem", "base64", id="no base64"),
         pytest.param({"dem": 5}, "/inputs/dem", "base64", id="number for binary"),
         pytest.param({"dem": {"href": 5}}, "/inputs/dem/href", "string", id="href, no text"),
+        pytest.param(
+            {"dem": {"href": "https://example.org/a.tif", "value": "SUkqAA=="}},
+            "/inputs/dem/href",
+            "either the value or the link",
+            id="href and value",
+        ),
         pytest.param({"dem": {"href": ""}}, "/inputs/dem/href", "empty", id="href, empty"),
         pytest.param({"dem": {"href": "nowhere"}}, "/inputs/dem/href", "only http", id="href, relative"),
         pytest.param({"dem": {"href": "ftp://a.org/b"}}, "/inputs/dem/href", "only http", id="href, ftp"),
@@ -206,6 +214,39 @@ def test_what_does_not_fit_is_named(echo: InputChecker, inputs: dict[str, Any], 
 
     assert [fault.pointer for fault in faults] == [pointer]
     assert words in faults[0].message
+
+
+def test_every_minimum_above_its_maximum_is_named(echo: InputChecker) -> None:
+    faults = echo.check({"box": {"bbox": [10, 10, 5, 5]}}, None, PLAIN)
+
+    assert [fault.pointer for fault in faults] == ["/inputs/box/bbox/0", "/inputs/box/bbox/1"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        pytest.param({"type": "Point", "coordinates": [1]}, "/coordinates", id="geometry"),
+        pytest.param({"type": "Feature", "properties": {}}, "", id="feature without geometry"),
+        pytest.param(
+            {
+                "type": "FeatureCollection",
+                "features": [
+                    {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": ["a", 1]}}
+                ],
+            },
+            "/features/0/geometry/coordinates/0",
+            id="feature collection",
+        ),
+    ],
+)
+def test_of_several_kinds_of_geojson_the_one_that_was_sent_is_blamed(sent: dict[str, Any], pointer: str) -> None:
+    kinds = [{**GEOMETRY, "format": f"geojson-{kind}"} for kind in ("geometry", "feature", "feature-collection")]
+    checker = InputChecker(ProcessDescription(id="h", version="1", inputs={"x": Input(schema={"oneOf": kinds})}))
+
+    faults = checker.check({"x": {"value": sent}}, None, PLAIN)
+
+    assert [fault.pointer for fault in faults] == [f"/inputs/x/value{pointer}"]
+    assert "none of the allowed forms" not in faults[0].message
 
 
 def test_deep_nesting_is_refused(echo: InputChecker) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,24 @@ PNG = {"type": "string", "contentEncoding": "binary", "contentMediaType": "image
 CSV = {"type": "string", "contentMediaType": "text/csv"}
 GEOMETRY = {"type": "object", "format": "geojson-geometry", "contentMediaType": GEOJSON}
 BOW = {"type": "Polygon", "coordinates": [[[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]]}
+SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]]}
+ANY_GEOJSON = Input(
+    schema={
+        "oneOf": [
+            {"type": "object", "format": f"geojson-{kind}", "contentMediaType": GEOJSON}
+            for kind in ("geometry", "feature", "feature-collection")
+        ]
+    }
+)
 HTML = b"<!DOCTYPE html><html><body>Not found</body></html>"
+
+
+def _feature(geometry: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Feature", "properties": {}, "geometry": geometry}
+
+
+def _collection(*geometries: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": [_feature(one) for one in geometries]}
 
 
 @dataclass
@@ -138,6 +156,13 @@ def test_inline_content_chooses_its_alternative(resolve: Callable[..., Any], tif
     assert resolve(base64.b64encode(tiff).decode(), either).media_type == GEOTIFF
 
 
+@pytest.mark.parametrize("media_type", ["image/tiff", "IMAGE/TIFF; application=GeoTIFF", "image/geotiff", None])
+def test_a_geotiff_may_be_called_a_tiff(resolve: Callable[..., Any], tiff: bytes, media_type: str | None) -> None:
+    sent = {"value": base64.b64encode(tiff).decode(), "mediaType": media_type}
+
+    assert resolve(sent, Input(schema=TIFF)).value == tiff
+
+
 def test_inline_content_of_another_kind_is_named(resolve: Callable[..., Any]) -> None:
     faults = _faults(resolve, {"value": base64.b64encode(HTML).decode()}, Input(schema=TIFF))
 
@@ -158,10 +183,20 @@ def test_a_default_of_the_schema_is_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("geometry", "pointer"),
     [
-        pytest.param(BOW, "/inputs/x/value/coordinates", id="polygon that crosses itself"),
+        pytest.param(BOW, "/inputs/x/value/coordinates/0", id="polygon that crosses itself"),
+        pytest.param(
+            {"type": "MultiPolygon", "coordinates": [SQUARE["coordinates"], BOW["coordinates"]]},
+            "/inputs/x/value/coordinates/1/0",
+            id="part that crosses itself",
+        ),
+        pytest.param(
+            {"type": "Polygon", "coordinates": [*SQUARE["coordinates"], [[1, 1], [9, 1], [9, 9], [1, 1]]]},
+            "/inputs/x/value/coordinates",
+            id="two rings that cross each other",
+        ),
         pytest.param(
             {"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": [0, 0]}, BOW]},
-            "/inputs/x/value/geometries/1/coordinates",
+            "/inputs/x/value/geometries/1/coordinates/0",
             id="inside a collection",
         ),
         pytest.param(
@@ -175,6 +210,36 @@ def test_a_geometry_that_makes_no_sense_is_named(
     resolve: Callable[..., Any], geometry: dict[str, Any], pointer: str
 ) -> None:
     assert [fault.pointer for fault in _faults(resolve, {"value": geometry}, Input(schema=GEOMETRY))] == [pointer]
+
+
+def test_a_ring_that_is_too_short_is_named_with_what_it_needs(resolve: Callable[..., Any]) -> None:
+    triangle = {"type": "Polygon", "coordinates": [*SQUARE["coordinates"], [[1, 1], [2, 1], [1, 1]]]}
+
+    [fault] = _faults(resolve, {"value": triangle}, ANY_GEOJSON)
+
+    assert fault.pointer == "/inputs/x/value/coordinates/1"
+    assert "inner ring 1 has 3 positions; at least 4 are needed" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        pytest.param(BOW, "/coordinates/0", id="geometry"),
+        pytest.param(_feature(BOW), "/geometry/coordinates/0", id="feature"),
+        pytest.param(_collection(SQUARE, BOW), "/features/1/geometry/coordinates/0", id="feature collection"),
+    ],
+)
+def test_of_several_kinds_of_geojson_the_one_that_was_sent_is_blamed(
+    resolve: Callable[..., Any], site: Site, sent: dict[str, Any], pointer: str
+) -> None:
+    href = site.put("a.json", json.dumps(sent).encode(), GEOJSON)
+
+    inline = _faults(resolve, {"value": sent}, ANY_GEOJSON)
+    referred = _faults(resolve, {"href": href}, ANY_GEOJSON)
+
+    assert [fault.pointer for fault in inline] == [f"/inputs/x/value{pointer}"]
+    assert [fault.pointer for fault in referred] == [f"/inputs/x/href{pointer}"]
+    assert "it crosses itself at 1 1" in inline[0].message
 
 
 def test_a_self_crossing_is_located(resolve: Callable[..., Any]) -> None:
@@ -221,6 +286,13 @@ def test_a_server_that_misnames_a_raster_is_forgiven(resolve: Callable[..., Any]
         pytest.param(HTML, "text/html", TIFF, "an HTML page (sent as text/html)", id="HTML page for a GeoTIFF"),
         pytest.param(HTML, "image/tiff", TIFF, "an HTML page", id="HTML page that calls itself one"),
         pytest.param(b"", "image/tiff", TIFF, "empty", id="empty"),
+        pytest.param(
+            b"what",
+            "image/tiff",
+            TIFF,
+            "sent as image/tiff, but by its first bytes it is of another kind",
+            id="no TIFF",
+        ),
         pytest.param(b"\x89PNG\r\n\x1a\n", "image/png", TIFF, "image/png", id="PNG for a GeoTIFF"),
         pytest.param(HTML, "text/html", CSV, "text/csv", id="HTML page for a table"),
         pytest.param(HTML, "text/html", GEOMETRY, "where JSON is wanted", id="HTML page for a geometry"),
@@ -278,7 +350,25 @@ def test_an_own_file_is_used_where_it_is(resolve: Callable[..., Any], tmp_path: 
 def test_an_own_file_that_is_gone_is_named(resolve: Callable[..., Any]) -> None:
     faults = _faults(resolve, {"href": "/files/1/a"}, Input(schema=TIFF), local_files={"/files/1/a": "/nowhere/a"})
 
-    assert "no such file" in faults[0].message
+    assert "upload it again" in faults[0].message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        pytest.param("", "leads to a folder; name one of the files in it", id="folder"),
+        pytest.param("none.tif", "no such file on this machine; check the path", id="missing"),
+    ],
+)
+def test_a_file_reference_that_leads_to_no_file_is_named(
+    resolve: Callable[..., Any], tmp_path: Path, name: str, words: str
+) -> None:
+    href = (tmp_path / name).as_uri()
+
+    [fault] = _faults(resolve, {"href": href}, Input(schema=TIFF), allowed_folders=(str(tmp_path),))
+
+    assert fault.pointer == "/inputs/x/href"
+    assert words in fault.message
 
 
 def test_a_name_cannot_lead_out_of_the_folder(site: Site, tmp_path: Path, tiff: bytes) -> None:

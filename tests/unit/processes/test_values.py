@@ -32,6 +32,21 @@ def test_a_box_that_is_none_is_refused(edges: tuple[float, float, float, float])
         BoundingBox(*edges)
 
 
+def test_every_minimum_above_its_maximum_is_named() -> None:
+    with pytest.raises(Malformed, match="first minimum 10 is above its maximum 5") as caught:
+        BoundingBox(10, 10, 5, 5)
+
+    assert [fault.pointer for fault in caught.value.faults] == ["/bbox/0", "/bbox/1"]
+    assert "second minimum 10 is above its maximum 5" in str(caught.value)
+
+
+def test_a_box_over_the_antimeridian_may_still_have_another_fault() -> None:
+    with pytest.raises(Malformed) as caught:
+        BoundingBox(170, 10, -170, 5)
+
+    assert [fault.pointer for fault in caught.value.faults] == ["/bbox/1"]
+
+
 def test_only_geographic_boxes_may_cross_the_antimeridian() -> None:
     with pytest.raises(ValueError, match="first minimum"):
         BoundingBox(170, -10, -170, 10, crs="EPSG:3857")
@@ -83,7 +98,7 @@ def test_geojson_that_is_none_names_the_place(kind: Any, document: Any, place: s
     with pytest.raises(Malformed) as caught:
         kind(document)
 
-    assert caught.value.place == place
+    assert [fault.pointer for fault in caught.value.faults] == [place]
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"<VRTDataset/>", b"{}", b"abc"], ids=str)

@@ -70,7 +70,7 @@ def band_math(
     Parameters
     ----------
     rasters : list of Raster
-        Rasters with the same CRS, pixel size, origin and number of rows and columns.
+        Rasters with the same CRS, pixel size, origin and number of rows and columns; up to 500 million pixels.
     expression : str
         The formula, e.g. (nir - red) / (nir + red). Bands are b1, b2, …, counted through all rasters in their order, or
         go by their description in the file, or by `names`.
@@ -83,7 +83,7 @@ def band_math(
     scaled : bool
         Whether the formula sees a band with scale and offset as value * scale + offset, or as stored.
     """
-    from graticule.data.rasters import check_bands, check_grid
+    from graticule.data.rasters import check_bands, check_grid, check_pixels
 
     formula = parse_expression(expression)
     result = Result(dtype=dtype, nodata=nodata, scaled=scaled)
@@ -92,6 +92,7 @@ def band_math(
         datasets = [stack.enter_context(raster.open()) for raster in rasters]
         for raster, dataset in zip(rasters, datasets, strict=True):
             check_bands(dataset, pointer=raster.pointer)
+            check_pixels(dataset, pointer=raster.pointer)
             check_grid(dataset, datasets[0], pointer=raster.pointer)
         # Whoever opened a raster knows best why it cannot be read, but of several it cannot tell which one failed.
         pointers = [raster.pointer if len(rasters) > 1 else "" for raster in rasters]

@@ -83,8 +83,8 @@ def raster_statistics(
 
     Gives count, minimum, maximum, sum, mean and standard deviation of each band, and percentiles and a histogram where
     they are asked for. Pixels outside a mask, with the no-data value, and those that are not finite do not count. The
-    raster is read window by window, so that its size does not matter; percentiles are exact and need one to four
-    further readings, a histogram one.
+    raster is read window by window and may have 500 million pixels in each band, 5000 million in all bands together;
+    percentiles are exact and need one to four further readings, a histogram one.
 
     Parameters
     ----------
@@ -99,11 +99,12 @@ def raster_statistics(
     scaled : bool
         Whether a band with scale and offset is described as value * scale + offset, in its unit, or as stored.
     """
-    from graticule.data.rasters import check_bands
+    from graticule.data.rasters import check_bands, check_pixels
 
     question = Question(bands=bands or (), percentiles=percentiles or (), buckets=buckets, scaled=scaled)
     with raster.open() as dataset:
         check_bands(dataset, pointer=raster.pointer)
+        check_pixels(dataset, pointer=raster.pointer, bands=len(question.bands) or dataset.count)
         found = describe_bands(dataset, question, report=context.report)
     return [BandStatistics(**one) for one in found]
 

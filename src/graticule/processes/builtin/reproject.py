@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from rasterio.transform import Affine
     from rasterio.windows import Window
 
-MOST_PIXELS = 500_000_000
-"""Pixels of a band that a result may have: 2 GB as float32. More is nearly always a resolution in the wrong unit."""
-
 MERCATOR_LATITUDE = 85.0511287798066
 """Where Web Mercator ends, degrees: its map is a square. Nearer to the poles it has no sensible pixels."""
 
@@ -178,7 +175,9 @@ def plan_grid(dataset: DatasetReader, crs: CRS, resolution: float | None, *, poi
 
 
 def check_size(grid: Grid, *, pointer: str = "/inputs/resolution") -> None:
-    """Raise InvalidInputs if a grid has no pixels, or more than `MOST_PIXELS`."""
+    """Raise InvalidInputs if a grid has no pixels, or too many: nearly always a resolution in the wrong unit."""
+    from graticule.data.rasters import MOST_PIXELS
+
     size = f"{grid.width} x {grid.height} pixels"
     if grid.width < 1 or grid.height < 1:
         raise InvalidInputs([Fault(pointer, f"the result would have {size}; give a finer resolution")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -77,7 +77,7 @@ def zonal_statistics(
     Sums up the pixels of a raster inside polygons. Each pixel counts with the share of it that lies inside the polygon,
     computed exactly; pixels without data do not count. Polygons are brought into the raster's CRS; long edges are bent
     there as they have to be. Large polygons are read window by window; median, majority, minority and variety keep the
-    different values of one polygon in memory.
+    different values of one polygon in memory. The boxes around all polygons hold 5000 million pixels at most.
 
     Parameters
     ----------
@@ -96,19 +96,45 @@ def zonal_statistics(
     scaled : bool
         Whether a band with scale and offset counts as value * scale + offset, or as stored.
     """
-    from graticule.data.rasters import check_bands
-
     question = Question(
         statistics=tuple(dict.fromkeys(statistics or Question().statistics)),
         bands=bands or (),
         prefix=prefix,
         scaled=scaled,
     )
-    with raster.open_georeferenced() as dataset:
-        check_bands(dataset, pointer=raster.pointer)
-        check_axes(dataset, pointer=raster.pointer)
+    with raster.open() as dataset:
+        faults = [*_raster_faults(dataset, raster.pointer), *_zone_faults(zones["features"], "/inputs/zones")]
+        if faults:
+            raise InvalidInputs(faults)
         features = zone_statistics(dataset, zones["features"], question, pointer="/inputs/zones", report=context.report)
     return FeatureCollection({**zones, "features": features})
+
+
+def _raster_faults(dataset: DatasetReader, pointer: str) -> Iterator[Fault]:
+    from graticule.data.rasters import check_bands, check_crs
+
+    for check in (check_bands, check_crs, check_axes):
+        try:
+            check(dataset, pointer=pointer)
+        except InvalidInputs as error:
+            yield from error.faults
+
+
+def _zone_faults(features: Sequence[Mapping[str, Any]], pointer: str) -> Iterator[Fault]:
+    import shapely
+    from shapely.geometry import shape
+
+    if not features:
+        yield Fault(pointer, "holds no features; send one polygon or more")
+    for place, feature in enumerate(features):
+        if feature.get("geometry") is None:
+            continue
+        zone = shape(feature["geometry"])
+        if zone.geom_type not in {"Polygon", "MultiPolygon"}:
+            yield Fault(pointer, f"features/{place} is a {zone.geom_type}; zones are Polygon or MultiPolygon")
+        elif not zone.is_valid:
+            reason = shapely.is_valid_reason(zone)
+            yield Fault(pointer, f"features/{place} is no valid polygon ({reason}); repair it, e.g. with make_valid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +166,7 @@ def zone_statistics(
     dataset : DatasetReader
         An open raster with a CRS; its rows and columns run along the axes of the CRS.
     features : Sequence[Mapping[str, Any]]
-        GeoJSON features with polygons in CRS84.
+        GeoJSON features with valid polygons in CRS84.
     question : Question
         Which bands and statistics, and how the properties are called.
     pointer : str
@@ -156,12 +182,13 @@ def zone_statistics(
     Raises
     ------
     InvalidInputs
-        If a zone is no polygon, crosses itself or cannot be projected, if there is none, or if none touches the raster.
+        If a zone cannot be projected, if none touches the raster, or if they cover more of it than `MOST_VALUES`.
     """
     from exactextract import exact_extract
 
     zones = _zones(dataset, features, pointer)
     bands = _bands(dataset, question.bands)
+    _check_amount(dataset, zones, len(bands), pointer)
     operations = [f"{OPERATIONS[name]}(coverage_weight=fraction)" for name in question.statistics]
     sources = {_label(dataset, band, question.bands): _source(dataset, band, scaled=question.scaled) for band in bands}
     results = []
@@ -211,24 +238,43 @@ def _zones(dataset: DatasetReader, features: Sequence[Mapping[str, Any]], pointe
     """Return the polygons of features in the CRS of the raster; None for a feature without geometry."""
     from shapely.geometry import box
 
-    if not features:
-        raise InvalidInputs([Fault(pointer, "holds no features; send one polygon or more")])
     faults: list[Fault] = []
     zones = [_zone(feature, f"features/{place}", dataset, pointer, faults) for place, feature in enumerate(features)]
     if faults:
         raise InvalidInputs(faults)
-    bounds = dataset.bounds
-    covered = box(
-        min(bounds.left, bounds.right),
-        min(bounds.bottom, bounds.top),
-        max(bounds.left, bounds.right),
-        max(bounds.bottom, bounds.top),
-    )
-    if not any(zone is not None and zone.intersects(covered) for zone in zones):
+    if not any(zone is not None and zone.intersects(box(*_extent(dataset))) for zone in zones):
         where = ", ".join(f"{value:.6g}" for value in _bounds84(dataset))
         message = f"no zone touches the raster, which covers {where} (west, south, east, north in degrees); move them"
         raise InvalidInputs([Fault(pointer, message)])
     return zones
+
+
+def _extent(dataset: DatasetReader) -> tuple[float, float, float, float]:
+    """Return the smallest and largest coordinates of a raster, however its rows and columns run."""
+    left, bottom, right, top = dataset.bounds
+    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+
+
+def _check_amount(dataset: DatasetReader, zones: Sequence[BaseGeometry | None], bands: int, pointer: str) -> None:
+    """Raise InvalidInputs if more pixels lie around zones than are read at most."""
+    from graticule.data.rasters import MOST_VALUES
+
+    west, south, east, north = _extent(dataset)
+    pixels = 0.0
+    for zone in zones:
+        if zone is None or zone.is_empty:
+            continue
+        left, bottom, right, top = zone.bounds
+        width = max(0.0, min(right, east) - max(left, west)) / abs(dataset.transform.a)
+        height = max(0.0, min(top, north) - max(bottom, south)) / abs(dataset.transform.e)
+        pixels += width * height
+    if pixels * bands > MOST_VALUES:
+        message = (
+            f"the boxes around the zones hold {round(pixels) * bands} pixels, all bands counted, more than "
+            f"{MOST_VALUES}; send fewer or smaller ones, or the parts of a MultiPolygon one by one, or bring the "
+            "raster to a coarser resolution with the process reproject"
+        )
+        raise InvalidInputs([Fault(pointer, message)])
 
 
 def _bounds84(dataset: DatasetReader) -> tuple[float, float, float, float]:
@@ -247,13 +293,6 @@ def _zone(
     if feature.get("geometry") is None:
         return None
     zone = shape(feature["geometry"])
-    if zone.geom_type not in {"Polygon", "MultiPolygon"}:
-        faults.append(Fault(pointer, f"{place} is a {zone.geom_type}; zones are Polygon or MultiPolygon"))
-        return None
-    if not zone.is_valid:
-        reason = shapely.is_valid_reason(zone)
-        faults.append(Fault(pointer, f"{place} is no valid polygon ({reason}); repair it, e.g. with make_valid"))
-        return None
     if not dataset.crs.is_geographic:
         zone = shapely.segmentize(zone, EDGE_DEGREES)
     zone = shapely.transform(shapely.force_2d(zone), lambda points: _projected(points, dataset))
@@ -293,8 +332,7 @@ def _source(dataset: DatasetReader, band: int, *, scaled: bool) -> Any:
             return abs(dataset.transform.a), abs(dataset.transform.e)
 
         def extent(self) -> tuple[float, float, float, float]:
-            left, bottom, right, top = dataset.bounds
-            return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+            return _extent(dataset)
 
         def srs_wkt(self) -> str | None:
             return None

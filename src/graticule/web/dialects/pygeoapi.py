@@ -19,7 +19,6 @@ from starlette.responses import Response
 from graticule.errors import (
     GraticuleError,
     InvalidBody,
-    InvalidParameter,
     JobGone,
     NoSuchJob,
     NoSuchProcess,
@@ -29,13 +28,23 @@ from graticule.errors import (
 from graticule.jobs.job import Job, StoredValue
 from graticule.jobs.ledger import JobQuery
 from graticule.jobs.manager import ExecutionRequest, require_success
-from graticule.jobs.outputs import is_json
 from graticule.ogc.common import HTML, JSON
 from graticule.ogc.processes import Execute, Input, ProcessDescription
+from graticule.processes.formats import is_json
 from graticule.web.documents import LARGE, Results
 from graticule.web.negotiation import wanted_media_type
 from graticule.web.problems import headers_of, problem_of
-from graticule.web.requests import base_of, header, limit_of, read_bytes, visit_of, workspace_of
+from graticule.web.requests import (
+    base_of,
+    cursor_of,
+    encode_cursor,
+    header,
+    limit_of,
+    read_bytes,
+    visit_of,
+    why_no_json,
+    workspace_of,
+)
 from graticule.web.responses import VARY, ContentResponse, FilePart, Part
 from graticule.web.routing import Handler, Routes
 
@@ -112,7 +121,7 @@ def _decoded(body: bytes, depth: int) -> dict[str, Any]:
     try:
         asked = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"invalid request data: {error}") from error
+        raise InvalidBody(f"invalid request data: {why_no_json(body, error)}") from error
     if not isinstance(asked, dict):
         raise InvalidBody('invalid request data: send an object such as {"inputs": []}')
     return asked
@@ -166,22 +175,18 @@ async def list_jobs(request: Request) -> Response:
     if _wants_page(request):
         return _see(f"{base}/jobs?processID={process_id}&f=html")
     limits = visit_of(request).parts.settings.limits
-    cursor = query.get("cursor", "0")
-    if not re.fullmatch(r"[0-9a-f]{1,15}", cursor):
-        raise InvalidParameter("cursor", cursor, "follow a link with rel next instead of making one")
     page = workspace_of(request).jobs.page(
         JobQuery(
             workspace="",
             types=("process",),
             processes=(process_id,),
             limit=limit_of(query, limits.page_max, limits.page_max),
-            before=int(cursor, 16) or None,
+            before=cursor_of(query),
         )
     )
-    following = (
-        f'<{base}/processes/{process_id}/jobs?cursor={page.next:x}>; rel="next"' if page.next is not None else None
-    )
-    headers = {"link": following} if following else None
+    headers = None
+    if page.next is not None:
+        headers = {"link": f'<{base}/processes/{process_id}/jobs?cursor={encode_cursor(page.next)}>; rel="next"'}
     return _json([_status(job, base) for job in page.jobs], 200, headers)
 
 

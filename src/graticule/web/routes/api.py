@@ -67,7 +67,7 @@ class _Wanted:
 )
 async def api_definition(request: Request) -> Response:
     """Describe this API, for programs (OpenAPI) or for people."""
-    check_parameters(request.query_params, frozenset({"f", "version"}))
+    check_parameters(request.query_params, "f", "version")
     wanted = _wanted(request.query_params.get("f"), header(request, "accept"), _version(request))
     return await _respond(request, wanted)
 
@@ -83,7 +83,7 @@ async def api_definition(request: Request) -> Response:
 )
 async def api_definition_json(request: Request) -> Response:
     """Describe this API for programs (OpenAPI as JSON)."""
-    check_parameters(request.query_params, frozenset({"version"}))
+    check_parameters(request.query_params, "version")
     return await _respond(request, _wanted("json", "", _version(request)))
 
 
@@ -97,7 +97,7 @@ async def api_definition_json(request: Request) -> Response:
 )
 async def api_definition_html(request: Request) -> Response:
     """Describe this API for people."""
-    check_parameters(request.query_params, frozenset())
+    check_parameters(request.query_params)
     return await _respond(request, _wanted("html", "", None))
 
 

@@ -27,7 +27,7 @@ from graticule.processes.formats import media_types_of
 from graticule.web.documents import MULTIPART, Results, results_response, speaks_1_0, status_info
 from graticule.web.negotiation import admits, choose
 from graticule.web.parameters import PREFER, PROCESS_ID
-from graticule.web.preferences import Mode, decide_mode
+from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
 from graticule.web.requests import accept_of, base_of, prefer_of, profiles_of, read_body, visit_of, workspace_of
 from graticule.web.responses import answer
 from graticule.web.routing import Answer, Routes
@@ -105,8 +105,10 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         base=base_of(request),
     )
     response = results_response(request, results, prefer, profiles_of(request), executing=True)
-    if mode.applied:
-        applied = [*mode.applied, *filter(None, [response.headers.get("preference-applied")])]
+    # The result came in time: whoever preferred a job did not get one.
+    applied = [one for one in mode.applied if one != RESPOND_ASYNC]
+    if applied:
+        applied += filter(None, [response.headers.get("preference-applied")])
         response.headers["preference-applied"] = ", ".join(applied)
     return response
 
@@ -127,7 +129,7 @@ def created(request: Request, job: Job, mode: Mode) -> Response:
     """Return the answer to a job that was taken on: 201, its address and its status."""
     base = base_of(request)
     headers = {"location": f"{base}/jobs/{job.id}"}
-    if "respond-async" in mode.applied:
+    if mode.applied:
         headers["preference-applied"] = ", ".join(mode.applied)
     accept = accept_of(request)
     if not (admits(accept, JSON) or admits(accept, HTML)):

@@ -201,6 +201,9 @@ def _settle(query: Query) -> None:
 def _input(name: str, given: Mapping[str, list[str]], description: Input) -> Any:
     """Return the value of an input as an execute request has it."""
     alternatives: Sequence[Alternative] = alternatives_of(description.schema)
+    if "href" in given and ("" in given or "value" in given):
+        href = unquote_plus(given["href"][0])
+        raise InvalidParameter(f"{name}[href]", href, f"{name!r} has a value too; send either the value or the link")
     if "href" in given:
         return {_SPELLINGS.get(key, key): unquote_plus(texts[0]) for key, texts in given.items() if key in _OF_LINKS}
     texts = given.get("value") or given.get("")

@@ -388,7 +388,7 @@ class _Form:
 async def list_files(request: Request) -> Response:
     """List the files that inputs can refer to."""
     query, limits, base = request.query_params, visit_of(request).parts.settings.limits, base_of(request)
-    check_parameters(query, frozenset({"limit", "offset", "f"}))
+    check_parameters(query, "limit", "offset", "f")
     limit, offset = limit_of(query, limits.page_size, limits.page_max), offset_of(query)
     files = workspace_of(request).files
     uploads = [upload for upload in await asyncio.to_thread(files.complete) if _is_own(request, upload)]

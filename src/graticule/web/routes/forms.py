@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
@@ -187,6 +187,8 @@ async def _read(request: Request) -> FormData:
         return await counted.form(max_files=_FILES, max_fields=_FIELDS, max_part_size=settings.body_limit_mib << 20)
     except HTTPException as error:
         raise InvalidBody(f"the form cannot be read: {error.detail}") from error
+    except ClientDisconnect as error:
+        raise InvalidBody("the form ended before it was complete") from error
 
 
 def _limited(request: Request, limit: int) -> Receive:

@@ -35,8 +35,12 @@ from graticule.web.exhibits import exhibits
 from graticule.web.negotiation import media_type_of, parse_accept, quality_of
 from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
+    CURSOR_FORM,
+    PROFILES,
     base_of,
     check_parameters,
+    cursor_of,
+    encode_cursor,
     limit_of,
     list_parameter,
     prefer_of,
@@ -49,6 +53,7 @@ from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
 
+_TYPES = ("process",)
 _STATUSES = ("created", "accepted", "running", "successful", "failed", "dismissed")
 _execute = msgspec.json.Decoder(Execute)
 _DIGITS = 9
@@ -63,17 +68,18 @@ def _filter(name: str, description: str, item: dict[str, object], example: objec
 
 
 _FILTERS = (
-    _filter("type", "Kind of job; `process` are executions.", {"type": "string"}),
+    _filter("type", "Kind of job; `process` are executions.", {"type": "string", "enum": list(_TYPES)}),
     _filter("processID", "Only jobs of these processes.", {"type": "string"}),
     _filter("status", "Only jobs of these statuses.", {"type": "string", "enum": list(_STATUSES)}),
     DATETIME,
     _filter("minDuration", "Only jobs that lasted at least so many seconds.", {"type": "integer", "minimum": 0}),
     _filter("maxDuration", "Only jobs that lasted at most so many seconds.", {"type": "integer", "minimum": 0}),
 )
+_REPEATED = tuple(parameter.name for parameter in _FILTERS if parameter.schema["type"] == "array")
 _CURSOR = Parameter(
     name="cursor",
     description="Where the page begins; links with rel `next` carry it.",
-    schema={"type": "string", "pattern": "^[0-9a-f]{1,15}$"},
+    schema={"type": "string", "pattern": f"^{CURSOR_FORM}$"},
 )
 _OUTPUTS = Parameter(
     name="outputs",
@@ -95,13 +101,12 @@ _NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed)
 async def list_jobs(request: Request) -> Response:
     """List jobs, newest first."""
     query, limits, base = request.query_params, visit_of(request).parts.settings.limits, base_of(request)
-    names = {parameter.name for parameter in (*_FILTERS, LIMIT, _CURSOR, PROFILE, F)}
-    check_parameters(query, frozenset(names | {"profiles"}))
+    check_parameters(query, "datetime", "limit", "cursor", "f", several=(*_REPEATED, *PROFILES))
     page = workspace_of(request).jobs.page(_job_query(query, limit_of(query, limits.page_size, limits.page_max)))
     links = self_links(request)
     if page.next is not None:
         kept = [(name, value) for name, value in query.multi_items() if name != "cursor"]
-        following = QueryParams([*kept, ("cursor", f"{page.next:x}")])
+        following = QueryParams([*kept, ("cursor", encode_cursor(page.next))])
         links.append(Link(href=f"{base}/jobs?{following}", rel="next", type=JSON))
     document = JobList(jobs=[status_info(job, base) for job in page.jobs], links=links)
     return answer(request, document, page="jobs", profile="jobs-list")
@@ -227,16 +232,16 @@ async def get_output_value(request: Request) -> Response:
     problems=(*_GONE, NoSuchResource),
 )
 async def get_log(request: Request) -> Response:
-    """Return what a job has printed, also while it runs."""
+    """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
     workspace, step = workspace_of(request), request.path_params["step"]
     job = workspace.jobs.get(request.path_params["jobID"])
-    logs = _logs(request, job)
-    if step not in logs:
+    path = _logs(request, job).get(step)
+    if path is None and not (step == "process" and job.started):
         raise NoSuchResource(request.url.path)
-    path = logs[step]
-    size = path.stat().st_size if path.exists() else 0
+    size = path.stat().st_size if path is not None and path.exists() else 0
+    content = FilePart(path, size) if path is not None and size else b""
     tag = f'"{job.id}-{step}-{size}"'
-    return file_response(request, FilePart(path, size), media_type="text/plain; charset=utf-8", tag=tag)
+    return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag)
 
 
 def _wants_page(request: Request) -> bool:
@@ -264,7 +269,7 @@ def _tail(path: Path | None, size: int = 4096) -> str:
         start = max(0, path.stat().st_size - size)
         file.seek(start)
         text = file.read(size).decode(errors="replace")
-    return text.partition("\n")[2] if start else text
+    return (text.partition("\n")[2] or text) if start else text
 
 
 def _status(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -303,17 +308,15 @@ def _check_output(results: Results, name: str) -> None:
 
 
 def _job_query(query: QueryParams, limit: int) -> JobQuery:
-    statuses = list_parameter(query, "status")
-    for status in statuses:
-        if status not in _STATUSES:
-            raise InvalidParameter("status", status, f"use {', '.join(_STATUSES)}")
+    types, statuses = list_parameter(query, "type"), list_parameter(query, "status")
+    for name, values, known in (("type", types, _TYPES), ("status", statuses, _STATUSES)):
+        for value in values:
+            if value not in known:
+                raise InvalidParameter(name, value, f"use {', '.join(known)}")
     created_from, created_to = _interval(query.get("datetime"))
-    cursor = query.get("cursor")
-    if cursor is not None and not re.fullmatch(r"[0-9a-f]{1,15}", cursor):
-        raise InvalidParameter("cursor", cursor, "follow a link with rel next instead of making one")
     return JobQuery(
         workspace="",
-        types=list_parameter(query, "type") or ("process",),
+        types=types or _TYPES,
         processes=list_parameter(query, "processID"),
         statuses=statuses,  # type: ignore[arg-type]
         created_from=created_from,
@@ -321,7 +324,7 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
         min_duration=_duration(query, "minDuration", largest=False),
         max_duration=_duration(query, "maxDuration", largest=True),
         limit=limit,
-        before=int(cursor, 16) if cursor else None,
+        before=cursor_of(query),
     )
 
 

@@ -45,7 +45,7 @@ CONFORMANCE = (
 )
 async def landing_page(request: Request) -> Response:
     """Say what this service is and where everything is."""
-    check_parameters(request.query_params, frozenset({"f"}))
+    check_parameters(request.query_params, "f")
     base, server = base_of(request), visit_of(request).parts.settings.server
     links = [
         *self_links(request, "/"),
@@ -68,7 +68,7 @@ async def landing_page(request: Request) -> Response:
 )
 async def conformance(request: Request) -> Response:
     """List the conformance classes that this service meets."""
-    check_parameters(request.query_params, frozenset({"f"}))
+    check_parameters(request.query_params, "f")
     return answer(request, Conformance(conforms_to=list(CONFORMANCE)), page="conformance", cacheable=True)
 
 

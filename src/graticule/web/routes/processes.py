@@ -16,7 +16,7 @@ from graticule.processes.catalog import Offer
 from graticule.web.forms import blank_form
 from graticule.web.negotiation import profile_uri
 from graticule.web.parameters import LIMIT, PROCESS_ID, PROFILE, F
-from graticule.web.requests import base_of, check_parameters, limit_of, offset_of, visit_of, workspace_of
+from graticule.web.requests import PROFILES, base_of, check_parameters, limit_of, offset_of, visit_of, workspace_of
 from graticule.web.responses import answer, self_links
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -44,7 +44,7 @@ class ProcessList(msgspec.Struct, kw_only=True):
 async def list_processes(request: Request) -> Response:
     """List the processes that can be run here."""
     query, limits = request.query_params, visit_of(request).parts.settings.limits
-    check_parameters(query, frozenset({"limit", "offset", "f", "profile", "profiles"}))
+    check_parameters(query, "limit", "offset", "f", several=PROFILES)
     limit = limit_of(query, limits.page_size, limits.page_max)
     offset = offset_of(query)
     offers, base = workspace_of(request).processes.offers(), base_of(request)
@@ -68,7 +68,7 @@ async def list_processes(request: Request) -> Response:
 )
 async def describe_process(request: Request) -> Response:
     """Describe a process: what goes in, what comes out, how it runs."""
-    check_parameters(request.query_params, frozenset({"f", "profile", "profiles", "example"}))
+    check_parameters(request.query_params, "f", "example", several=PROFILES)
     offer = workspace_of(request).processes.get(request.path_params["processID"])
     description = describe(offer, base_of(request))
     example = _example(request.query_params.get("example"), description)

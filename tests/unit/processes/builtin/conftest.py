@@ -119,6 +119,21 @@ def write_raster(tmp_path):
 
 
 @pytest.fixture
+def sparse(tmp_path):
+    """Write a GeoTIFF of 60 by 60 degrees whose pixels are only claimed: a few kilobytes, however many they are."""
+
+    def write(width, height, count=1):
+        path = tmp_path / "sparse.tif"
+        size = {"width": width, "height": height, "count": count, "dtype": "uint8"}
+        tiles = {"tiled": True, "blockxsize": 8192, "blockysize": 8192, "interleave": "band", "sparse_ok": True}
+        place = {"crs": "EPSG:4326", "transform": rasterio.Affine(60 / width, 0, 0, 0, -60 / height, 60)}
+        rasterio.open(path, "w", driver="GTiff", **size, **tiles, **place).close()
+        return path
+
+    return write
+
+
+@pytest.fixture
 def truncated(tmp_path, ndvi):
     """A GeoTIFF that opens, and ends half-way."""
     path = tmp_path / "truncated.tif"

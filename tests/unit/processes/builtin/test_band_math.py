@@ -68,6 +68,15 @@ def test_the_result_is_a_cloud_optimized_geotiff_on_the_same_grid(run, ndvi):
     assert [file.name for file in output.file.parent.iterdir()] == ["result.tif"], "nothing else is left"
 
 
+def test_a_raster_of_too_many_pixels_is_refused(run, sparse):
+    path = sparse(1_000_000, 1_000_000)
+
+    with pytest.raises(InvalidInputs, match="1000000 x 1000000 pixels, more than 500000000; send a part") as refusal:
+        run(band_math, rasters=[path], expression="b1")
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/rasters/0/href"]
+
+
 def test_bands_go_by_their_descriptions(run, samples):
     index = result_of(run, [samples / "landscape.tif"], "(nir - red) / (nir + red)")
 

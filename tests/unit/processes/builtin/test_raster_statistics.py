@@ -46,6 +46,22 @@ def test_numbers_are_those_of_a_calculation_by_hand(run, small):
     }
 
 
+@pytest.mark.parametrize(
+    ("size", "inputs", "said"),
+    [
+        ((1_000_000, 1_000_000), {"bands": [1]}, "1000000 x 1000000 pixels, more than 500000000; send a part"),
+        ((20_000, 20_000, 13), {}, "13 bands of 20000 x 20000 pixels are more than 5000000000; ask for 12 at most"),
+        ((20_000, 20_000), {"bands": [1] * 13}, "13 bands"),
+    ],
+    ids=["pixels", "bands", "one band again and again"],
+)
+def test_more_pixels_than_can_be_read_are_refused(run, sparse, size, inputs, said):
+    with pytest.raises(InvalidInputs, match=said) as refusal:
+        statistics_of(run, sparse(*size), **inputs)
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/raster/href"]
+
+
 def test_percentiles_are_in_the_order_that_was_asked_for(run, small):
     [band] = statistics_of(run, small, percentiles=[50, 0, 100, 90])
 

@@ -178,6 +178,30 @@ def test_a_raster_without_crs_is_refused(run, write_raster):
     assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/raster/href"]
 
 
+def test_faults_of_raster_and_zones_are_named_together(run, write_raster):
+    path = write_raster("bare.tif", np.array([[1]], "uint8"), crs=None)
+
+    with pytest.raises(InvalidInputs) as refusal:
+        statistics_of(run, path, {"type": "Feature", "properties": {}, "geometry": CROSSED})
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/raster/href", "/inputs/zones"]
+
+
+def test_zones_over_more_pixels_than_can_be_read_are_refused(run, sparse):
+    path = sparse(1_000_000, 1_000_000)
+
+    with pytest.raises(InvalidInputs, match="hold 1000000000000 pixels, all bands counted, more than") as refusal:
+        statistics_of(run, path, zone(-10, -10, 70, 70))
+
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/zones"]
+
+
+def test_a_small_zone_of_a_large_raster_is_read(run, sparse):
+    [found] = statistics_of(run, sparse(1_000_000, 1_000_000), zone(0, 0, 0.0006, 0.0006), statistics=["count"])
+
+    assert found == {"count": pytest.approx(100)}
+
+
 def test_a_rotated_raster_is_refused(run, write_raster):
     path = write_raster("rotated.tif", np.array([[1]], "uint8"), transform=rasterio.Affine(1, 0.2, 0, 0.2, -1, 1))
 
