@@ -19,7 +19,7 @@ from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, R
 from graticule.jobs.job import Job, Manifest, StoredValue
 from graticule.jobs.manager import require_success
 from graticule.jobs.results import ResultStore
-from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem, format_time
+from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem
 from graticule.ogc.jobs import StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.processes.formats import is_json
@@ -98,9 +98,16 @@ def failure_problem(job: Job, instance: str) -> Problem:
     raise ValueError(f"job {job.id} did not fail")
 
 
-@lru_cache(maxsize=1024)  # created, started and updated are mostly one moment
 def _moment(microseconds: int) -> str | None:
-    return format_time(datetime.fromtimestamp(microseconds / 1e6, UTC)) if microseconds else None
+    if not microseconds:
+        return None
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{_second(seconds)}.{fraction:06}Z"
+
+
+@lru_cache(maxsize=256)  # jobs that are shown together were mostly sent together
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 # --- results ----------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ _NOTIFY = (
     " last_error) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, '')"
 )
 _NOTE = "UPDATE outbox SET status=?, updated=?, not_before=?, attempts=?, last_error=? WHERE seq=? AND job=?"
+_PAUSE = 0.0004
+"""Seconds that the writer waits for more changes if it has fewer than the last time: half as many groups to flush."""
 _GROUP = 256
 """Changes in one transaction at most: bounds how long the first of them waits."""
 
@@ -365,7 +367,10 @@ class SqliteLedger:
             self._gathered = []
 
     def _write(self) -> None:
+        before = 0
         while (group := self._queue.get()) is not None:
+            if len(group) < before:
+                time.sleep(_PAUSE)
             with contextlib.suppress(queue.Empty):
                 while len(group) < _GROUP:
                     more = self._queue.get_nowait()
@@ -373,6 +378,7 @@ class SqliteLedger:
                         self._commit(group)
                         return
                     group += more
+            before = len(group)
             self._commit(group)
 
     def _commit(self, group: list[_Change]) -> None:
