@@ -52,6 +52,8 @@ _FETCH_S = 3600.0
 
 _PRELOAD_S = 5.0
 """Seconds after the first answer until the fork server imports what most job processes want."""
+_SAMPLES_WAIT_S = 10
+"""Seconds that the samples of a new home wait at most for jobs to end."""
 
 _SWEEP_S = 600
 """Seconds between two sweeps of expired uploads."""
@@ -156,7 +158,7 @@ class Parts:
         self.engine.agent.wake()
         self._in_background(self._sweep())
         if not self.samples.is_dir():
-            self._in_background(_make_samples(self.samples))
+            self._in_background(_make_samples(self.samples, self.executor))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -401,8 +403,15 @@ async def _recover(ledger: SqliteLedger) -> None:
         log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
 
 
-async def _make_samples(folder: Path) -> None:
-    """Generate the sample data in a process of its own: the server itself never loads raster libraries."""
+async def _make_samples(folder: Path, executor: LocalExecutor) -> None:
+    """Generate the sample data in a process of its own: the server itself never loads raster libraries.
+
+    It takes a second of a processor, so it lets jobs go before, if they come at once and do not go on for long.
+    """
+    for _ in range(_SAMPLES_WAIT_S):
+        await asyncio.sleep(1)
+        if executor.free == executor.limits.workers:
+            break
     unfinished = folder.with_name("samples.unfinished")
     await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
     call = "from graticule.processes.samples import generate_samples; generate_samples(Path(sys.argv[1]))"
