@@ -25,6 +25,15 @@ SLOW_SECONDS = 10
 CHUNK = 1 << 18
 
 
+def settle(server: Running) -> None:
+    """Wait until what the server does after its start is done: samples are made, libraries are loaded ahead."""
+    before = -1.0
+    time.sleep(6)
+    while abs(before - (now := sum(map(resident_mib, [server.pid, *children(server.pid)])))) > 1:
+        before = now
+        time.sleep(2)
+
+
 def resident_mib(pid: int) -> float:
     """Return a process's resident memory, 0 when it has ended."""
     try:
@@ -161,6 +170,7 @@ def main() -> None:
                 environment = {"GRATICULE_SERVER__SYNC_LIMIT_S": "600"}
                 with graticule(str(plugin), environment=environment) as server:
                     request(server, "POST", "/processes/hello-world/execution", {"inputs": {"name": "warm-up"}}).read()
+                    settle(server)
                     growth = measure(server, case)
                 most = max(growth.server_mib, growth.job_mib)
                 print(
