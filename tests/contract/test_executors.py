@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from graticule.jobs.executor import Assignment, Ending
@@ -72,6 +73,13 @@ async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
+
+
+def job_process() -> psutil.Process:
+    """Return the one job process of the one executor."""
+    (forkserver,) = psutil.Process().children()
+    (child,) = forkserver.children()
+    return child
 
 
 class Bench:
@@ -208,6 +216,34 @@ async def test_a_job_that_spoils_its_process_spoils_no_other_job(bench: Bench, h
     bench.start("next")
     await bench.told.hears_the_end_of("next")
     assert bench.told.endings["next"].failure is None
+
+
+async def test_a_job_that_its_process_did_not_take_up_before_it_died_is_given_back(bench: Bench):
+    process = job_process()
+    process.suspend()
+    bench.start("unbegun")
+    assert bench.start_ahead("another")
+
+    process.kill()
+
+    await bench.told.hears(("returned", "unbegun"))
+    await bench.told.hears(("returned", "another"))
+    assert "unbegun" not in bench.told.endings
+    bench.start("unbegun")
+    await bench.told.hears_the_end_of("unbegun")
+    assert bench.marks == ["unbegun"]
+
+
+async def test_a_job_process_that_dies_over_its_first_job_is_not_tried_again(tmp_path: Path):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench = Bench(tmp_path, executor)
+
+    bench.start("deadly", how="crash")
+
+    await bench.told.hears_the_end_of("deadly")
+    assert bench.told.said == []
+    await executor.close()
 
 
 async def test_a_job_process_is_handed_no_more_jobs_than_it_may_run(bench: Bench):

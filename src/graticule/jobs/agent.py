@@ -281,6 +281,14 @@ class Agent:
         if self._ahead.pop(job.id, None) is not None:
             self._push(job)
             self.wake()
+        elif (running := self._running.pop(job.id, None)) is not None:
+            waiting = self._ledger.move(running.key, lambda found: found.moved_to("accepted", at=now(), agent=""))
+            asyncio.ensure_future(waiting).add_done_callback(self._waits_again)
+
+    def _waits_again(self, future: asyncio.Future[Job]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            log.info("a job that had not begun was not given back: %s", error)  # it was dismissed meanwhile
+        self.wake()
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         running = self._running.get(job.id)

@@ -49,7 +49,7 @@ class Listener(Protocol):
         """Hear that a job which was started ahead has begun."""
 
     def returned(self, job: Job) -> None:
-        """Hear that a job which was started ahead has not begun, and must be started anew."""
+        """Hear that a job which was started, mostly ahead, has not begun and must be started anew."""
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         """Hear how far a process is."""

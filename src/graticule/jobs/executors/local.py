@@ -329,7 +329,7 @@ class LocalExecutor:
             waiting.remove(child)
         if child.job is not None:
             self._busy.pop(child.job.id, None)
-        child.return_ahead(everything=True)
+        child.return_all()
         self._loop.create_task(self._bury(child))
 
     async def _bury(self, child: _Child) -> None:
@@ -500,26 +500,37 @@ class _Child:
         back = []
         for packet in packets:
             start = decode_to_child(packet)
-            if isinstance(start, Start) and start.job in wanted and start.job in self._ahead:
+            if isinstance(start, Start) and start.job in wanted:
                 back.append(self._ahead.pop(start.job))
+                self._executor.returned(back[-1])
             else:
                 with contextlib.suppress(OSError):
                     self._inbox.send(packet)
-        for handed in back:
-            self._executor.returned(handed)
         return back
 
-    def return_ahead(self, *, everything: bool = False) -> None:
-        """Give back what was handed ahead and not begun; with `everything`, what this child will never begin too."""
-        if not self._ahead:
-            return
-        back = self.take_back(set(self._ahead))
-        if everything:
-            back += self._ahead.values()
-            for handed in self._ahead.values():
-                self._executor.returned(handed)
-            self._ahead.clear()
-        for handed in back:
+    def return_ahead(self) -> None:
+        """Give back what was handed ahead and has not begun."""
+        if self._ahead:
+            for handed in self.take_back(set(self._ahead)):
+                handed.listener.returned(handed.job)
+
+    def return_all(self) -> None:
+        """Give back what this child will never begin: it has ended, or is being stopped.
+
+        That may be its current job too, if it ended between two jobs. One that died over its first job is no reason to
+        try that again.
+        """
+        if self._current is not None and self._jobs > 1 and self.why is None and not self._open:
+            self._ahead[self._current.job.id] = self._current
+            if self.take_back({self._current.job.id}):
+                handed, self._current = self._current, None
+                handed.listener.returned(handed.job)
+            else:
+                del self._ahead[self._current.job.id]
+        self.return_ahead()
+        for handed in list(self._ahead.values()):
+            del self._ahead[handed.job.id]
+            self._executor.returned(handed)
             handed.listener.returned(handed.job)
 
     def _look_ahead(self) -> None:
@@ -638,8 +649,10 @@ class _Child:
     def _go_on(self, ended: Job, *, keep: bool) -> None:
         """After a job: go on to the next one that was handed ahead, wait for another one, or end."""
         self._retiring = not keep
-        if not keep or self.why is not None:
-            self.return_ahead(everything=self.why is not None)
+        if self.why is not None:
+            self.return_all()
+        elif not keep:
+            self.return_ahead()
         if self._ahead:
             handed = self._ahead.pop(next(iter(self._ahead)))
             self._make_current(handed)
