@@ -1,0 +1,271 @@
+"""Jobs run while their server is killed with -9 again and again: none may be lost, doubled or in a false state.
+
+``python -m tests.faults.kills --jobs 500 --kills 10`` prints figures; `run` returns them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from tests.serving import Server
+
+PROCESS = Path(__file__).with_name("marking.py")
+RUNNING = 20
+"""Jobs that run at each kill, at least."""
+ENDED = ("successful", "failed", "dismissed")
+
+
+@dataclass
+class Figures:
+    """What became of the jobs."""
+
+    submitted: int = 0
+    kills: int = 0
+    running_at_kills: list[int] = field(default_factory=list)
+    recovered_s: list[float] = field(default_factory=list)
+    """From the start of the next server to the first time that no job of the dead one was called running."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    """Jobs of which two processes ran at the same time."""
+    false_states: list[str] = field(default_factory=list)
+    samples: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        recovered = max(self.recovered_s, default=0)
+        lines = [
+            f"{self.submitted} jobs, {self.kills} kills with {min(self.running_at_kills, default=0)} or more running",
+            f"ended: {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
+            f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}",
+            f"in a false state: {len(self.false_states)} of {self.samples} samples",
+            f"recovered after at most {recovered:.2f} s; {self.seconds:.0f} s in all",
+        ]
+        return "\n".join([*lines, *self.lost[:5], *self.doubled[:5], *self.false_states[:5]])
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One line of a job."""
+
+    what: str
+    name: str
+    pid: int
+    at: float
+
+
+def read_marks(path: Path) -> dict[str, list[Mark]]:
+    """Return the marks of each job, in the order in which they were left."""
+    found: dict[str, list[Mark]] = defaultdict(list)
+    for line in path.read_text().splitlines():
+        what, name, pid, at = line.split()
+        found[name].append(Mark(what, name, int(pid), float(at)))
+    return found
+
+
+def _open_runs(marks: dict[str, list[Mark]]) -> list[Mark]:
+    """Return the beginnings without an end whose process lives."""
+    last = [entries[-1] for entries in marks.values()]
+    return [mark for mark in last if mark.what == "begin" and psutil.pid_exists(mark.pid)]
+
+
+class Trial:
+    """One server after the other on one home, and the jobs sent to them."""
+
+    def __init__(self, folder: Path, *, workers: int, seed: int) -> None:
+        self.figures = Figures()
+        self.marks = folder / "marks"
+        self.marks.touch()
+        self.jobs: dict[str, str] = {}
+        """Names of acknowledged jobs by their identifiers."""
+        self._folder = folder
+        self._workers = workers
+        self._random = random.Random(seed)
+        self._server = self._serve(0)
+        self._done = threading.Event()
+        self._calm = threading.Event()
+        self._calm.set()
+
+    def _serve(self, port: int) -> Server:
+        environment = {"GRATICULE_JOBS__WORKERS": str(self._workers)}
+        return Server(self._folder / "home", [str(PROCESS)], environment=environment, port=port).start()
+
+    def _client(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self._server.url, timeout=10, trust_env=False)
+
+    def submit(self, number: int) -> None:
+        """Send jobs until `number` of them are acknowledged; one whose answer did not come is not counted."""
+        names = (f"job-{index}" for index in range(10**6))
+        lock = threading.Lock()
+
+        def one() -> bool:
+            with lock:
+                if len(self.jobs) >= number:
+                    return False
+                name, seconds = next(names), self._random.uniform(0.2, 3)
+            inputs = {"name": name, "seconds": round(seconds, 3), "marks": str(self.marks)}
+            try:
+                with self._client() as client:
+                    answer = client.post(
+                        "/processes/marking/execution", json={"inputs": inputs}, headers={"Prefer": "respond-async"}
+                    )
+                if answer.status_code == 201:
+                    with lock:
+                        self.jobs[answer.json()["jobID"]] = name
+            except httpx2.HTTPError:
+                time.sleep(0.1)
+            return True
+
+        def sender() -> None:
+            while one():
+                time.sleep(0.02)
+
+        with ThreadPoolExecutor(4) as pool:
+            for future in [pool.submit(sender) for _ in range(4)]:
+                future.result()
+        self.figures.submitted = len(self.jobs)
+
+    def kill(self, times: int) -> None:
+        """Kill the server when enough jobs run, and start another one on its home."""
+        while self.figures.kills < times and not self._done.is_set():
+            time.sleep(self._random.uniform(0.3, 1.5))
+            running = _open_runs(read_marks(self.marks))
+            if len(running) < RUNNING:
+                continue
+            self._calm.clear()
+            port = int(self._server.url.rpartition(":")[2])
+            psutil.Process(self._server.pid).kill()
+            self._server.process.wait()
+            self.figures.kills += 1
+            self.figures.running_at_kills.append(len(running))
+            began = time.monotonic()
+            self._server = self._serve(port)
+            with self._client() as client:
+                client.get("/jobs", params={"limit": 1}).raise_for_status()
+            self.figures.recovered_s.append(time.monotonic() - began)
+            self._calm.set()
+
+    def sample(self) -> None:
+        """Compare now and then what the server says of running jobs with what the operating system shows."""
+        suspects: Counter[str] = Counter()
+        while not self._done.wait(0.1):
+            if not self._calm.is_set():
+                suspects.clear()
+                continue
+            try:
+                with self._client() as client:
+                    said = {job["jobID"] for job in _jobs(client, status="running")}
+            except httpx2.HTTPError:
+                continue
+            marks = read_marks(self.marks)
+            live = {mark.name for mark in _open_runs(marks)}
+            if not self._calm.is_set():
+                continue
+            self.figures.samples += 1
+            names = {self.jobs[job] for job in said if job in self.jobs}
+            known = set(self.jobs.values())
+            wrong = (names ^ live) & known
+            # Between the process and its news lie some milliseconds: what is wrong three times in a row is false.
+            suspects = Counter({name: suspects[name] + 1 for name in wrong})
+            self.figures.false_states += [
+                f"{name}: {'said to run' if name in names else 'runs unsaid'}: {marks[name]}"
+                for name, times in suspects.items()
+                if times == 3
+            ]
+
+    def finish(self, seconds: float) -> None:
+        """Wait until all jobs have ended, then judge."""
+        deadline = time.monotonic() + seconds
+        states: dict[str, dict[str, Any]] = {}
+        while time.monotonic() < deadline:
+            with self._client() as client:
+                states = {job["jobID"]: job for job in _jobs(client)}
+            if all(states.get(job, {}).get("status") in ENDED for job in self.jobs):
+                break
+            time.sleep(0.5)
+        self._done.set()
+        marks = read_marks(self.marks)
+        for job, name in self.jobs.items():
+            status = states.get(job, {}).get("status", "unknown")
+            self.figures.statuses[status] += 1
+            self.figures.attempts[sum(mark.what == "begin" for mark in marks[name])] += 1
+            ended_well = any(mark.what == "end" for mark in marks[name])
+            if status not in ENDED or (status == "successful" and not ended_well):
+                self.figures.lost.append(f"{name} {job}: {status}, {marks[name]}")
+        for name, entries in marks.items():
+            self.figures.doubled += [f"{name}: {entries}" for _ in _overlaps(entries)]
+
+    def close(self) -> None:
+        """End the last server."""
+        self._done.set()
+        self._server.stop()
+
+
+def _overlaps(entries: list[Mark]) -> Iterator[Mark]:
+    """Yield the ends that a process left after another one had begun the same job."""
+    current = 0
+    for mark in entries:
+        if mark.what == "begin":
+            current = mark.pid
+        elif mark.pid != current:
+            yield mark
+
+
+def _jobs(client: httpx2.Client, **filters: str) -> Iterator[dict[str, Any]]:
+    address: str | None = "/jobs"
+    parameters: dict[str, Any] | None = {"limit": 1000, **filters}
+    while address:
+        page = client.get(address, params=parameters).raise_for_status().json()
+        yield from page["jobs"]
+        address = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+        parameters = None
+
+
+def run(folder: Path, *, jobs: int, kills: int, workers: int = 24, seed: int = 1) -> Figures:
+    """Run a trial in a folder and return its figures."""
+    began = time.monotonic()
+    trial = Trial(folder, workers=workers, seed=seed)
+    try:
+        threads = [threading.Thread(target=trial.kill, args=(kills,)), threading.Thread(target=trial.sample)]
+        for thread in threads:
+            thread.start()
+        trial.submit(jobs)
+        threads[0].join(120)
+        trial.finish(seconds=240)
+        for thread in threads:
+            thread.join()
+    finally:
+        trial.close()
+    trial.figures.seconds = time.monotonic() - began
+    return trial.figures
+
+
+def main() -> None:
+    """Print the figures of a trial."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("GRATICULE_TEST_SEED", "1")))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        print(run(Path(folder), **vars(arguments)))
+
+
+if __name__ == "__main__":
+    main()
