@@ -179,7 +179,7 @@ class Security(Section, frozen=True, kw_only=True):
     allowed_folders: PathTexts = ()
     """Folders below which inputs may refer to files of this machine by ``file:``. None by default."""
 
-    reference_max_mib: Positive = 10_240
+    reference_max_mib: Positive = 2048
     """MiB that one referenced input may have; fetching stops there."""
 
     reference_timeout_s: Annotated[float, Meta(gt=0)] = 60.0

@@ -21,11 +21,11 @@ from graticule.testing.ledger import job
 pytestmark = pytest.mark.anyio
 
 PROCESS = '''
-import os, signal, time
-from graticule import process
+import os, signal, threading, time
+from graticule import RunContext, process
 
 @process
-def work(name: str, marks: str, seconds: float = 0.0, how: str = "") -> str:
+def work(name: str, marks: str, seconds: float = 0.0, how: str = "", *, context: RunContext) -> str:
     """Leave a mark, then work, fail or crash."""
     with open(marks, "a") as file:
         file.write(name + "\\n")
@@ -34,6 +34,21 @@ def work(name: str, marks: str, seconds: float = 0.0, how: str = "") -> str:
         raise ValueError("as asked")
     if how == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "linger":
+        def later():
+            time.sleep(0.1)
+            with open(marks, "a") as file:
+                file.write("late\\n")
+            print("said too late", flush=True)
+            context.report(50, "told too late")
+        threading.Thread(target=later, daemon=True).start()
+    if how in ("scribble", "pry"):
+        for number in range(3, 60):
+            try:
+                os.set_blocking(number, False)
+                os.write(number, b"garbage\\n") if how == "scribble" else os.read(number, 1 << 16)
+            except OSError:
+                pass
     return name
 '''
 
@@ -244,6 +259,47 @@ async def test_a_job_process_that_dies_over_its_first_job_is_not_tried_again(tmp
     await bench.told.hears_the_end_of("deadly")
     assert bench.told.said == []
     await executor.close()
+
+
+async def test_a_thread_that_outlives_its_job_meets_no_other_job(bench: Bench):
+    first = job_process().pid
+    bench.start("lingering", how="linger")
+    assert bench.start_ahead("next", seconds=0.3)
+
+    await bench.told.hears(("returned", "next"))
+    bench.start("next", seconds=0.3)
+    await bench.told.hears_the_end_of("lingering", "next")
+
+    assert job_process().pid != first
+    assert bench.told.endings["next"].log_bytes == 0
+    assert ("progressed", "next") not in bench.told.said
+
+
+async def test_a_process_that_writes_to_what_it_has_not_opened_is_ended(bench: Bench):
+    bench.start("scribbling", how="scribble", seconds=0.02)
+    assert bench.start_ahead("next")
+
+    await bench.told.hears_the_end_of("scribbling")
+    await bench.told.hears(("returned", "next"))
+
+    failure = bench.told.endings["scribbling"].failure
+    assert failure is not None
+    assert "file descriptors" in failure.detail
+    bench.start("next")
+    await bench.told.hears_the_end_of("next")
+
+
+async def test_a_job_whose_message_was_read_by_the_one_before_it_is_given_back(bench: Bench):
+    bench.start("prying", how="pry", seconds=0.03)
+    assert bench.start_ahead("next")
+    await bench.told.hears_the_end_of("prying")
+
+    await bench.told.hears(("returned", "next"))
+
+    bench.start("next")
+    await bench.told.hears_the_end_of("next")
+    assert bench.told.endings["next"].failure is None
+    assert bench.marks == ["prying", "next"]
 
 
 async def test_a_job_process_is_handed_no_more_jobs_than_it_may_run(bench: Bench):

@@ -32,6 +32,9 @@ SECONDS = 1500
 FREE = {"hello-world", "echo", "echo-all"}
 """Processes that take whatever their schemas allow, links aside; for the others some values depend on others."""
 
+COARSE = {"resolution": 400}
+"""In place of what the examples say: hundreds of requests need no fine result."""
+
 RASTER = "image/tiff; application=geotiff"
 
 SETTINGS = """
@@ -76,7 +79,7 @@ def _known(client: httpx2.Client, process: dict[str, Any], name: str) -> dict[st
     """Return what the hooks may put in place of a generated value of an input."""
     described = process["inputs"][name]
     first = (described["schema"].get("oneOf") or [described["schema"]])[0]
-    example = max((one["inputs"] for one in process.get("examples", [{"inputs": {}}])), key=len)
+    example = max((one["inputs"] for one in process.get("examples", [{"inputs": {}}])), key=len) | COARSE
     known = {"href": _link(client, described, example.get(name)), "box": _is_box(first)}
     if first.get("contentMediaType") == "image/png":
         known["content"] = PIXEL

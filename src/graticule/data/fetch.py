@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 BLOCK_BYTES = 64 * 1024
 """What is read at least at a time of a remote file: the header of a COG fits into one block."""
+
+START_BYTES = 4096
+"""How much of a content has come when it is asked whether the rest is wanted."""
 
 CACHED_BLOCKS = 256
 """Blocks kept of one remote file: 16 MiB."""
@@ -308,7 +311,9 @@ _REMEDIES = {
 # --- whole files -------------------------------------------------------------------------------------------------
 
 
-def fetch_to(path: Path, href: str, policy: FetchPolicy) -> Fetched:
+def fetch_to(
+    path: Path, href: str, policy: FetchPolicy, *, is_wanted: Callable[[bytes], bool] | None = None
+) -> Fetched:
     """
     Fetch what a reference points to into a file.
 
@@ -320,11 +325,13 @@ def fetch_to(path: Path, href: str, policy: FetchPolicy) -> Fetched:
         An http(s) address.
     policy : FetchPolicy
         What is allowed.
+    is_wanted : Callable[[bytes], bool], optional
+        Whether content that begins so is of use; of what is not, only the start is fetched.
 
     Returns
     -------
     Fetched
-        Media type and size.
+        Media type, and the size of what was fetched.
 
     Raises
     ------
@@ -335,13 +342,24 @@ def fetch_to(path: Path, href: str, policy: FetchPolicy) -> Fetched:
         _check_announced(response, policy)
         try:
             with path.open("wb") as file:
-                for chunk in session.chunks(response, deadline, policy.max_bytes):
+                for chunk in _while_wanted(session.chunks(response, deadline, policy.max_bytes), is_wanted):
                     file.write(chunk)
                 size = file.tell()
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         return Fetched(media_type=response.headers.get("content-type"), size=size)
+
+
+def _while_wanted(chunks: Iterable[bytes], is_wanted: Callable[[bytes], bool] | None) -> Iterator[bytes]:
+    """Yield all chunks of wanted content, of other content those of its start."""
+    start = b""
+    for chunk in chunks:
+        yield chunk
+        if is_wanted is not None and len(start) < START_BYTES:
+            start += chunk
+            if len(start) >= START_BYTES and not is_wanted(start):
+                return
 
 
 def _check_announced(response: httpx2.Response, policy: FetchPolicy) -> None:
@@ -368,9 +386,11 @@ class RemoteFile:
         An http(s) address.
     policy : FetchPolicy
         What is allowed; `max_bytes` bounds all that is read.
+    is_wanted : Callable[[bytes], bool], optional
+        Whether content that begins so is of use; of what is not, only the start is taken where there are no ranges.
     """
 
-    def __init__(self, href: str, policy: FetchPolicy) -> None:
+    def __init__(self, href: str, policy: FetchPolicy, *, is_wanted: Callable[[bytes], bool] | None = None) -> None:
         self.href = href
         self.size = 0
         self.media_type: str | None = None
@@ -387,7 +407,7 @@ class RemoteFile:
         self._address = href
         self._version: str | None = None
         try:
-            self._begin()
+            self._begin(is_wanted)
         except BaseException:
             self.close()
             raise
@@ -423,7 +443,7 @@ class RemoteFile:
             raise OSError("a remote file is only read")
         return RemoteReader(self)
 
-    def _begin(self) -> None:
+    def _begin(self, is_wanted: Callable[[bytes], bool] | None) -> None:
         headers = {"range": f"bytes=0-{BLOCK_BYTES - 1}"}
         with self._session.get(self.href, headers) as (self._address, response, deadline):
             self.media_type = response.headers.get("content-type")
@@ -437,7 +457,8 @@ class RemoteFile:
             elif response.status_code == 200:
                 _check_announced(response, self._policy)
                 self._whole = TemporaryFile()  # noqa: SIM115 - closed by close()
-                for chunk in self._session.chunks(response, deadline, self._policy.max_bytes):
+                chunks = self._session.chunks(response, deadline, self._policy.max_bytes)
+                for chunk in _while_wanted(chunks, is_wanted):
                     self._whole.write(chunk)
                 self.size = self._whole.tell()
             else:

@@ -64,6 +64,18 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     """How references are fetched: a ``ReferencePolicy`` as JSON."""
 
 
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
+    """To a job process: answer when you do nothing else."""
+
+    job: str
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
+    """From a job process: the answer to a `Ping`; if it should be running that job then, it never got it."""
+
+    job: str
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """From a job process: how far it is."""
 
@@ -91,8 +103,8 @@ class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke"):
     log_bytes: int = 0
 
 
-FromChild = Described | Progress | Done | Broke
-ToChild = Describe | Start
+FromChild = Described | Progress | Done | Broke | Pong
+ToChild = Describe | Start | Ping
 
 _encoder = msgspec.msgpack.Encoder()
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
@@ -123,6 +135,10 @@ def decode_to_child(frame: bytes) -> ToChild:
     return _to_child.decode(frame)
 
 
+_LARGEST = 64 << 20
+"""Bytes of the largest frame; the descriptions of ten thousand processes are smaller."""
+
+
 class Frames:
     """Cuts what comes from a socket into frames."""
 
@@ -130,11 +146,13 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take received bytes and yield the frames that are complete."""
+        """Take received bytes and yield the frames that are complete; raises ValueError if these are no frames."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= 4:
             (size,) = _HEADER.unpack_from(buffer)
+            if size > _LARGEST:
+                raise ValueError(f"a frame of {size} bytes")
             if len(buffer) < 4 + size:
                 return
             frame = bytes(buffer[4 : 4 + size])

@@ -9,6 +9,7 @@ import mimetypes
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -180,30 +181,32 @@ class _Resolver:
 
     def _referenced(self, reader: InputReader, given: GivenValue, href: str) -> InputValue:
         local = self.policy.find_local(href)
+        fitting = reader.fitting(given.media_type) or reader.readers
         try:
             if local is not None:
                 content = _local(given, local)
             elif isinstance(reader.description, ReadInPlace):
-                content = self._in_place(reader.name, href)
+                content = self._in_place(reader.name, href, fitting)
             else:
-                content = self._fetched(reader.name, href)
+                content = self._fetched(reader.name, href, fitting)
         except Unfetchable as error:
             raise Unusable(Fault(given.pointer, str(error))) from error
-        return _read_content(content, reader.fitting(given.media_type) or reader.readers, given, href, self.policy)
+        return _read_content(content, fitting, given, href, self.policy)
 
-    def _fetched(self, name: str, href: str) -> _Content:
+    def _fetched(self, name: str, href: str, fitting: Sequence[AlternativeReader]) -> _Content:
         path = self._new_path(name, href)
-        fetched = fetch_to(path, href, self.policy)
+        fetched = fetch_to(path, href, self.policy, is_wanted=partial(_may_be_any, fitting))
         with path.open("rb") as file:
             return _look_at(file, fetched.size, fetched.media_type, path)
 
-    def _in_place(self, name: str, href: str) -> _Content:
+    def _in_place(self, name: str, href: str, fitting: Sequence[AlternativeReader]) -> _Content:
         """Leave a raster where it is when its server answers ranges, else take the whole."""
-        with RemoteFile(href, self.policy) as remote:
+        is_wanted = partial(_may_be_any, fitting)
+        with RemoteFile(href, self.policy, is_wanted=is_wanted) as remote:
             content = _look_at(remote.opener(href), remote.size, remote.media_type, None)
             if remote.failure is not None:
                 raise remote.failure
-            if remote.ranged and find_raster_kind(content.start) is not None:
+            if remote.ranged and (find_raster_kind(content.start) is not None or not is_wanted(content.start)):
                 return content
             path = self._new_path(name, href)
             with path.open("wb") as file:
@@ -283,6 +286,19 @@ def _nearest_first(candidates: Sequence[AlternativeReader], start: bytes) -> tup
     """Put the alternatives first that are of the kind of raster that the content is."""
     kind = find_raster_kind(start)
     return tuple(sorted(candidates, key=lambda one: kind is not None and not _is_of(one.alternative, kind)))
+
+
+def _may_be_any(candidates: Sequence[AlternativeReader], start: bytes) -> bool:
+    """Whether content that begins so may suit one of the alternatives; only of rasters the first bytes tell."""
+    kind = find_raster_kind(start)
+    return any(
+        not _begins_tellingly(one.alternative) or (kind is not None and _is_of(one.alternative, kind))
+        for one in candidates
+    )
+
+
+def _begins_tellingly(alternative: Alternative) -> bool:
+    return alternative.form == "binary" and essence(alternative.default_media_type) in _RASTERS
 
 
 def _is_of(alternative: Alternative, kind: RasterKind) -> bool:

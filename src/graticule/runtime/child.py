@@ -34,6 +34,8 @@ from graticule.jobs.messages import (
     Done,
     Frames,
     FromChild,
+    Ping,
+    Pong,
     ProcessRef,
     Progress,
     Start,
@@ -162,6 +164,10 @@ class JobProcess:
             for ref in message.refs:
                 self.send(_describe(ref))
             return True
+        if isinstance(message, Ping):
+            if not select.select([self._inbox], [], [], 0)[0]:  # what is asked about may lie there
+                self.send(Pong(job=message.job))
+            return True
         end = self._run(message)
         self.send(end)
         return isinstance(end, Done) and not end.littered
@@ -187,7 +193,9 @@ class JobProcess:
         if failure is not None:
             return Broke(failure=failure, log_bytes=log_bytes)
         left = os.path.lexists(folder)
-        littered = self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or _has_children()
+        # A thread that goes on would print into the log of the next job.
+        busy = threading.active_count() > 1 or _has_children()
+        littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
@@ -362,6 +370,7 @@ class Context:
         self._asked = asked or {}
         self._job = job
         self._told = 0.0
+        self._closed = False
         self._pending: Progress | None = None
         self._teller: threading.Timer | None = None
         self._logs: dict[str, TextIO] = {}
@@ -384,6 +393,8 @@ class Context:
 
     def report(self, progress: int, message: str = "") -> None:
         """Tell the agent, at most twenty times a second; the latest of a burst is told when the time is up."""
+        if self._closed:
+            return  # a thread that outlived its job: what it says would be told of the next one
         if self._job.stopping:
             raise Dismissed
         self._pending = Progress(percent=max(0, min(100, int(progress))), message=str(message)[:1000])
@@ -405,8 +416,11 @@ class Context:
 
     def close(self) -> None:
         """Tell what is still untold: the end of the job comes after it."""
-        if self._teller is not None:
-            self._teller.cancel()
+        teller = self._teller
+        if teller is not None:
+            teller.cancel()
+            teller.join()
+        self._closed = True
         self._tell()
         for file in self._logs.values():
             with contextlib.suppress(OSError):

@@ -200,6 +200,47 @@ def test_more_than_the_limit_is_not_taken(source: Running, tmp_path: Path, path:
     assert not (tmp_path / "a").exists()
 
 
+def test_an_announced_size_above_the_limit_is_refused_before_the_body(source: Running, tmp_path: Path) -> None:
+    # This source announces 8 bytes and sends none: who waits for the first one runs into the time limit.
+    policy = FetchPolicy(allow_private_addresses=True, max_bytes=7, idle_timeout_s=2)
+
+    with pytest.raises(Unfetchable, match="has 8 bytes, more than the 7 that are fetched"):
+        fetch_to(tmp_path / "a", source("stall"), policy)
+    with pytest.raises(Unfetchable, match="has 8 bytes, more than the 7 that are fetched"):
+        RemoteFile(source("stall"), policy)
+
+
+def test_a_stream_without_a_length_is_refused_when_it_passes_the_limit(source: Running, tmp_path: Path) -> None:
+    policy = FetchPolicy(allow_private_addresses=True, max_bytes=1000)
+
+    with pytest.raises(Unfetchable, match="is larger than 1000 bytes"):
+        fetch_to(tmp_path / "a", source("endless"), policy)
+    with pytest.raises(Unfetchable, match="is larger than 1000 bytes"):
+        RemoteFile(source("endless"), policy)
+
+
+def test_of_content_that_is_not_wanted_only_the_start_is_fetched(source: Running, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def is_wanted(start: bytes) -> bool:
+        asked.append(start)
+        return False
+
+    fetched = fetch_to(tmp_path / "a", source("endless"), HERE, is_wanted=is_wanted)
+    with RemoteFile(source("endless"), HERE, is_wanted=is_wanted) as remote:
+        assert remote.size <= len(CONTENT)
+
+    assert fetched.size <= len(CONTENT)
+    assert len(asked) == 2
+    assert all(start[:256] == CONTENT[:256] for start in asked)
+
+
+def test_wanted_content_is_fetched_whole(source: Running, tmp_path: Path) -> None:
+    fetch_to(tmp_path / "a", source("plain"), HERE, is_wanted=lambda start: start.startswith(CONTENT[:256]))
+
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     ("path", "policy"),
     [

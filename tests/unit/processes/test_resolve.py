@@ -309,6 +309,42 @@ def test_content_of_another_kind_is_named(
     assert words in faults[0].message
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("kind", [Input, ReadInPlace])
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [pytest.param(HTML, "an HTML page", id="HTML"), pytest.param(b"", "of another kind", id="zeros")],
+)
+def test_what_does_not_begin_like_a_raster_is_not_fetched_whole(
+    resolve: Callable[..., Any],
+    site: Site,
+    tmp_path: Path,
+    kind: type[Input],
+    *,
+    ranges: bool,
+    start: bytes,
+    words: str,
+) -> None:
+    site.ranges = ranges
+    href = site.put("a.tif", start + bytes(8 << 20), GEOTIFF)
+
+    [fault] = _faults(resolve, {"href": href}, kind(schema={"oneOf": [PNG, TIFF]}))
+
+    assert words in fault.message
+    assert len(site.seen) == 1
+    assert sum(path.stat().st_size for path in tmp_path.rglob("x-*")) < 1 << 20
+
+
+def test_content_that_may_be_something_else_than_a_raster_is_fetched_whole(
+    resolve: Callable[..., Any], site: Site
+) -> None:
+    table = b"a,b\n" * 100_000
+
+    value = resolve({"href": site.put("a.csv", table, "text/csv")}, Input(schema={"oneOf": [TIFF, CSV]}))
+
+    assert value.value == table.decode()
+
+
 @pytest.mark.parametrize("kind", [Input, ReadInPlace])
 def test_a_truncated_raster_is_named(resolve: Callable[..., Any], site: Site, tiff: bytes, kind: type[Input]) -> None:
     faults = _faults(resolve, {"href": site.put("a.tif", tiff[: len(tiff) // 2])}, kind(schema=TIFF))

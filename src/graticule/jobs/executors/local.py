@@ -19,17 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import psutil
 
 from graticule.jobs.executor import Assignment, Ending, Listener
 from graticule.jobs.job import Cause, Failure, Job
 from graticule.jobs.messages import (
     READ,
-    Broke,
     Describe,
     Described,
     Done,
     Frames,
+    FromChild,
+    Ping,
+    Pong,
     ProcessRef,
     Progress,
     Start,
@@ -311,6 +314,12 @@ class LocalExecutor:
         """Note that a job is no longer ahead."""
         self._ahead.pop(handed.job.id, None)
 
+    def unburden(self, child: _Child, handed: _Handed) -> None:
+        """Let go of a child that never got the job it should be running, which is given back."""
+        self._busy.pop(handed.job.id, None)
+        child.close()
+        handed.listener.returned(handed.job)
+
     def released(self, child: _Child, *, keep: bool) -> None:
         """Keep a child that has ended its job for the next one of its kind, or let it go."""
         assert child.job is not None
@@ -372,6 +381,8 @@ class LocalExecutor:
             assignment = child.assignment
             if assignment is None or child.why is not None:
                 continue
+            if now - child.began > _LOOK:
+                child.ask()
             if assignment.time_limit_s and now - child.began > assignment.time_limit_s:
                 detail = f"the job ran longer than its time limit of {assignment.time_limit_s:g} s; give it less to do, or ask for a higher jobs.time_limit_s"  # noqa: E501
                 self.stop(job_id, Failure(cause="time limit", detail=detail))
@@ -430,6 +441,7 @@ class _Child:
         self._current: _Handed | None = None
         self._ahead: dict[str, _Handed] = {}
         self._hurry: asyncio.TimerHandle | None = None
+        self._asked = ""
         self._described: asyncio.Future[Described] | None = None
         self._jobs = 0
         self._open = True
@@ -618,16 +630,41 @@ class _Child:
             self.done.set()
             self.close()
             return
-        for frame in self._frames.feed(data):
-            self._take(decode_from_child(frame))
+        try:
+            for frame in self._frames.feed(data):
+                self._take(decode_from_child(frame))
+        except (ValueError, msgspec.DecodeError):
+            self._give_up()
 
-    def _take(self, message: Described | Progress | Done | Broke) -> None:
+    def _give_up(self) -> None:
+        """End a child that nobody understands: what it runs has written to descriptors that are not its own."""
+        log.warning("job process %d sends what is no message; it is ended", self.pid)
+        self._loop.remove_reader(self._connection)
+        if self.job is None or self.why is not None:
+            self.close()
+            return
+        detail = "the process wrote to file descriptors that it had not opened; it must leave them alone"
+        self._executor.stop(self.job.id, Failure(cause="process error", detail=detail))
+
+    def ask(self) -> None:
+        """Ask once whether the current job was received: the one before it may have read what was not meant for it."""
+        if self._current is not None and self._asked != self._current.job.id:
+            self._asked = self._current.job.id
+            self._send(encode_frame(Ping(job=self._asked)))
+
+    def _take(self, message: FromChild) -> None:
         if isinstance(message, Described):
             if self._described is not None and not self._described.done():
                 self._described.set_result(message)
             return
         ended = self._current
         if ended is None:
+            return
+        if isinstance(message, Pong):
+            if message.job == ended.job.id and self.why is None:
+                log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
+                self._current = None
+                self._executor.unburden(self, ended)
             return
         if isinstance(message, Progress):
             ended.listener.progressed(ended.job, message.percent, message.message)

@@ -22,6 +22,12 @@ WINDOW_CELLS = 1 << 20
 EDGE_DEGREES = 0.1
 """Longest piece of an edge that is kept straight when it goes into a projected CRS: a few metres off at most."""
 
+MARGIN_DEGREES = 0.5
+"""How far zones reach beyond a projected raster before they are cut."""
+
+MARGIN_SHARE = 0.02
+"""How much farther, as a share of the raster's width or height: its bounds are computed from points on its edges."""
+
 OPERATIONS: Mapping[str, str] = {
     "count": "count",
     "sum": "sum",
@@ -239,7 +245,10 @@ def _zones(dataset: DatasetReader, features: Sequence[Mapping[str, Any]], pointe
     from shapely.geometry import box
 
     faults: list[Fault] = []
-    zones = [_zone(feature, f"features/{place}", dataset, pointer, faults) for place, feature in enumerate(features)]
+    around = _surroundings(dataset)
+    zones = [
+        _zone(feature, f"features/{place}", dataset, around, pointer, faults) for place, feature in enumerate(features)
+    ]
     if faults:
         raise InvalidInputs(faults)
     if not any(zone is not None and zone.intersects(box(*_extent(dataset))) for zone in zones):
@@ -280,33 +289,98 @@ def _check_amount(dataset: DatasetReader, zones: Sequence[BaseGeometry | None], 
 def _bounds84(dataset: DatasetReader) -> tuple[float, float, float, float]:
     from rasterio.warp import transform_bounds
 
-    bounds: tuple[float, float, float, float] = transform_bounds(dataset.crs, "OGC:CRS84", *dataset.bounds)
+    bounds: tuple[float, float, float, float] = transform_bounds(dataset.crs, "OGC:CRS84", *_extent(dataset))
     return bounds
 
 
+def _surroundings(dataset: DatasetReader) -> BaseGeometry | None:
+    """Return what lies in and around a raster in CRS84, to cut zones to; None where they must not be cut."""
+    import numpy as np
+    import shapely
+    from rasterio._err import CPLE_BaseError
+    from rasterio.warp import transform
+    from shapely.geometry import box
+
+    if dataset.crs.is_geographic:
+        return None
+    left, bottom, right, top = _extent(dataset)
+    corners = np.array([(left, bottom), (right, bottom), (right, top), (left, top)])
+    try:
+        there = np.column_stack(transform(dataset.crs, "OGC:CRS84", corners[:, 0], corners[:, 1]))
+        west, south, east, north = _bounds84(dataset)
+    except CPLE_BaseError:
+        return None
+    # A raster that reaches beyond the globe (a full disk, say) has bounds that leave out a part of it.
+    pixel = max(abs(dataset.transform.a), abs(dataset.transform.e))
+    if not math.isfinite(west + south + east + north) or not np.allclose(
+        _projected(there, dataset), corners, rtol=1e-6, atol=pixel
+    ):
+        return None
+    if west > east:
+        east += 360
+    margin_x = MARGIN_DEGREES + MARGIN_SHARE * (east - west)
+    margin_y = MARGIN_DEGREES + MARGIN_SHARE * (north - south)
+    # Zones may go on past 180 degrees, and rasters may lie over it.
+    return shapely.union_all(
+        [
+            box(west - margin_x + turn, south - margin_y, east + margin_x + turn, north + margin_y)
+            for turn in (-360, 0, 360)
+        ]
+    )
+
+
 def _zone(
-    feature: Mapping[str, Any], place: str, dataset: DatasetReader, pointer: str, faults: list[Fault]
+    feature: Mapping[str, Any],
+    place: str,
+    dataset: DatasetReader,
+    around: BaseGeometry | None,
+    pointer: str,
+    faults: list[Fault],
 ) -> BaseGeometry | None:
     import shapely
-    from shapely.geometry import shape
+    from shapely.geometry import box, shape
 
     if feature.get("geometry") is None:
         return None
-    zone = shape(feature["geometry"])
+    zone = shapely.force_2d(shape(feature["geometry"]))
+    cut = around is not None and not around.covers(zone)
+    if cut:
+        # Far away from a raster, its CRS folds or has no coordinates at all.
+        zone = _polygons(zone.intersection(around))
+        if zone.is_empty:
+            # exactextract takes no empty zone; one beside the raster counts as nothing.
+            left, bottom, right, top = _extent(dataset)
+            return box(2 * right - left, bottom, 3 * right - 2 * left, top)
     if not dataset.crs.is_geographic:
         zone = shapely.segmentize(zone, EDGE_DEGREES)
-    zone = shapely.transform(shapely.force_2d(zone), lambda points: _projected(points, dataset))
+    zone = shapely.transform(zone, lambda points: _projected(points, dataset))
     if not math.isfinite(sum(zone.bounds)):
         faults.append(Fault(pointer, f"{place} lies outside what the raster's CRS can show; cut it there"))
         return None
+    if cut and not zone.is_valid:
+        # Around a pole, the two edges at 180 degrees come to lie on each other.
+        zone = _polygons(shapely.make_valid(zone, method="structure", keep_collapsed=False))
     return zone
 
 
+def _polygons(geometry: BaseGeometry) -> BaseGeometry:
+    """Return the polygons of what an intersection gave, without the lines and points where it only touches."""
+    import shapely
+    from shapely.geometry import MultiPolygon
+
+    return MultiPolygon([part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"])
+
+
 def _projected(points: Any, dataset: DatasetReader) -> Any:
+    """Return points of CRS84 in the CRS of a raster; infinite if it has no place for one of them."""
     import numpy as np
+    from rasterio._err import CPLE_BaseError
     from rasterio.warp import transform
 
-    return np.column_stack(transform("OGC:CRS84", dataset.crs, points[:, 0], points[:, 1]))
+    try:
+        return np.column_stack(transform("OGC:CRS84", dataset.crs, points[:, 0], points[:, 1]))
+    except CPLE_BaseError:
+        return np.full_like(points, np.inf)
 
 
 def check_axes(dataset: DatasetReader, *, pointer: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
-from shapely.geometry import box, mapping
+from shapely.geometry import Polygon, box, mapping
 
 from graticule.errors import InvalidInputs
 from graticule.processes.builtin import zonal_statistics as module
@@ -96,6 +96,84 @@ def test_zones_are_brought_into_the_crs_of_the_raster(run, samples):
             inside = ~geometry_mask([ground], values.shape, dataset.transform)
             assert properties["mean"] == pytest.approx(values[inside].mean(), abs=0.2), "pixel centres against shares"
             assert properties["count"] == pytest.approx(inside.sum(), rel=0.02)
+
+
+def triangle(*corners):
+    return {"type": "Feature", "properties": {}, "geometry": mapping(Polygon(corners))}
+
+
+FAR_AWAY = triangle((100, 0), (101, 0), (101, 1))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [zone(-90, 0, 90, 80), zone(-80, -80, 80, 80), zone(-179, -89, 179, 89), zone(-180, -90, 180, 90)],
+    ids=["quarter", "eighty", "nearly", "world"],
+)
+def test_a_zone_far_larger_than_a_projected_raster_counts_all_of_it(run, samples, around):
+    with rasterio.open(samples / "elevation.tif") as dataset:
+        values = dataset.read(1, masked=True)
+
+    [found] = statistics_of(run, samples / "elevation.tif", around, statistics=["count", "mean"])
+
+    assert found == {"count": pytest.approx(values.count()), "mean": pytest.approx(float(values.mean(dtype=float)))}
+
+
+@pytest.mark.parametrize(
+    ("crs", "west", "north", "size"),
+    [
+        ("EPSG:32660", 400_000, 500_000, 50_000),
+        ("EPSG:3413", -3_000_000, 3_000_000, 600_000),
+        ("EPSG:3857", -20_000_000, 20_000_000, 4_000_000),
+        ("EPSG:3035", 2_500_000, 5_500_000, 400_000),
+    ],
+    ids=["antimeridian", "pole", "mercator", "continent"],
+)
+def test_the_world_holds_all_of_a_raster_wherever_it_lies(run, write_raster, crs, west, north, size):
+    transform = rasterio.Affine(size, 0, west, 0, -size, north)
+    path = write_raster("placed.tif", np.ones((10, 10), "uint8"), crs=crs, transform=transform)
+
+    [found] = statistics_of(run, path, zone(-180, -90, 180, 90), statistics=["count"])
+
+    assert found == {"count": pytest.approx(100)}
+
+
+def test_the_world_holds_all_of_a_projected_raster_stored_upside_down(run, write_raster):
+    transform = rasterio.Affine(10_000, 0, 400_000, 0, 10_000, 5_000_000)
+    path = write_raster("flipped.tif", np.ones((10, 10), "uint8"), crs="EPSG:32632", transform=transform)
+
+    [found] = statistics_of(run, path, zone(-180, -90, 180, 90), statistics=["count"])
+
+    assert found == {"count": pytest.approx(100)}
+
+
+def test_a_zone_that_goes_on_past_180_degrees_is_found(run, write_raster):
+    transform = rasterio.Affine(50_000, 0, 400_000, 0, -50_000, 500_000)
+    path = write_raster("placed.tif", np.ones((10, 10), "uint8"), crs="EPSG:32660", transform=transform)
+
+    [found] = statistics_of(run, path, zone(170, -5, 190, 10), statistics=["count"])
+
+    assert found == {"count": pytest.approx(100)}
+
+
+def test_a_zone_far_from_a_projected_raster_has_no_pixels(run, samples):
+    with pytest.raises(InvalidInputs, match="no zone touches the raster") as refusal:
+        statistics_of(run, samples / "elevation.tif", FAR_AWAY)
+    assert [fault.pointer for fault in refusal.value.faults] == ["/inputs/zones"]
+
+    world = zone(-180, -90, 180, 90)
+    [_, found] = statistics_of(run, samples / "elevation.tif", world, FAR_AWAY, statistics=["count", "mean"])
+    assert found == {"count": 0, "mean": None}
+
+
+def test_a_zone_that_a_full_disk_cannot_show_is_refused_with_its_place(run, write_raster):
+    transform = rasterio.Affine(6_400_000, 0, -6_400_000, 0, -6_400_000, 6_400_000)
+    path = write_raster("disk.tif", np.ones((2, 2), "uint8"), crs="+proj=ortho +lat_0=0 +lon_0=0", transform=transform)
+
+    [found] = statistics_of(run, path, zone(-10, -20, 10, -10), statistics=["max"])
+    assert found == {"max": 1}
+    with pytest.raises(InvalidInputs, match="features/0 lies outside what the raster's CRS can show"):
+        statistics_of(run, path, FAR_AWAY)
 
 
 def read_fields(samples):
