@@ -148,10 +148,12 @@ class Agent:
 
     def forget(self, job_id: str) -> None:
         """Do not begin a waiting job: it is about to be dismissed."""
-        handed = self._ahead.pop(job_id, None)
+        handed = self._ahead.get(job_id)
         if handed is not None:
-            if not self._executor.recall(job_id):  # it has begun, only we were not told yet: `stop` ends it
-                self._running[job_id] = handed.moved_to("running", at=now(), agent=self.id)
+            if self._executor.recall(job_id):
+                del self._ahead[job_id]
+            else:  # it has begun, only we were not told yet: `stop` ends it
+                self.began(handed)
             return
         self._queue = [entry for entry in self._queue if entry[3].id != job_id]
         self._queued_bytes = sum(len(entry[3].request) for entry in self._queue)
