@@ -29,7 +29,7 @@ class TestSqliteLedger(LedgerContract):
 
         second = SqliteLedger(tmp_path / "again.db")
 
-        assert second.get(job("j1").key) == job("j1")
+        assert await second.get(job("j1").key) == job("j1")
         assert second.waiting == 1
         await second.close()
 
@@ -53,8 +53,8 @@ class TestSqliteLedger(LedgerContract):
 
         await ledger.recover(NOON + 9, max_attempts=3, give_up=_give_up)
 
-        assert [notice.kind for notice in ledger.notices_of(JobKey("default", "nobody waits"))] == ["failed"]
-        assert ledger.notices_of(JobKey("default", "again")) == []
+        assert [notice.kind for notice in await ledger.notices_of(JobKey("default", "nobody waits"))] == ["failed"]
+        assert await ledger.notices_of(JobKey("default", "again")) == []
 
 
 def _give_up(lost: Job) -> Job:

@@ -12,14 +12,14 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from graticule.errors import GraticuleError
+from graticule.errors import GraticuleError, NotFound
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
@@ -306,10 +306,13 @@ class Agent:
         if ending.folder is None:
             self._keep_end(latest, ending)
         else:
-            task = asyncio.get_running_loop().create_task(self._store(latest, ending))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_background(self._store(latest, ending))
         self.wake()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _store(self, job: Job, ending: Ending) -> None:
         """Store what the job left, then end it: results exist before the job is called successful."""
@@ -354,18 +357,18 @@ class Agent:
             log.error("the end of job %s cannot be kept: %s", end.id, error)
             self._feed.broke(end, error)  # type: ignore[arg-type]
         elif future.result() is False:
-            self._clean_after(end.key)
+            self._in_background(self._clean_after(end.key))
         else:
             self._feed.ended(end)
 
-    def _clean_after(self, key: JobKey) -> None:
+    async def _clean_after(self, key: JobKey) -> None:
         """Remove the results of a job that was dismissed while it ended: the ledger's word is the last one."""
         try:
-            self._ledger.get(key)
-        except GraticuleError:  # its record is gone too, so are its logs
-            self._results.remove(key)
+            await self._ledger.get(key)
+        except NotFound:  # its record is gone too, so are its logs
+            await asyncio.to_thread(self._results.remove, key)
         else:
-            self._results.remove_outputs(key)
+            await asyncio.to_thread(self._results.remove_outputs, key)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

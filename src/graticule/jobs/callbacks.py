@@ -36,6 +36,9 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 Write = Callable[[Job, NoticeKind], bytes]
 """Writes what is sent about a job, as JSON."""
 
+_UNREADABLE_S = 5.0
+"""Seconds to wait when the outbox cannot be read."""
+
 _GONE = 410
 """The status with which a receiver says that it wants no more."""
 
@@ -92,7 +95,7 @@ class Callbacks:
         self._sending: dict[int, Notice] = {}
         self._following: dict[JobKey, _Following] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
 
     def start(self, write: Write) -> None:
         """Begin to deliver, with what an earlier server has left.
@@ -103,13 +106,11 @@ class Callbacks:
             Writes the documents that are sent: they belong to the interface that took the job.
         """
         self._write = write
-        self._send_due()
+        self._spawn(self._keep_sending())
 
     async def close(self) -> None:
         """Stop; what is not delivered stays in the outbox for the next start."""
         self._write = None
-        if self._timer is not None:
-            self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,24 +135,34 @@ class Callbacks:
         if (following := self._following.get(job.key)) is not None:
             following.over.set()
             following.news.set()
-        self._send_due()
+        self._news.set()
 
     # --- the outbox -------------------------------------------------------------------------------------------------
 
-    def _send_due(self) -> None:
-        """Send what is due as far as there are places, and come back when the next is."""
-        if self._write is None:
-            return
+    async def _keep_sending(self) -> None:
+        while True:
+            self._news.clear()
+            try:
+                pause = await self._send_due()
+            except GraticuleError as error:
+                log.warning("the outbox cannot be read: %s", error)
+                pause = _UNREADABLE_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), pause)
+
+    async def _send_due(self) -> float | None:
+        """Send what is due as far as there are places; return the seconds until the next is, None if there is none."""
         at = now()  # one moment for what is due and what is not yet: nothing falls between them
         while (free := self._pace.at_once - len(self._sending)) > 0:
             sending = Counter(notice.host for notice in self._sending.values())
             busy = [host for host, count in sending.items() if count >= self._pace.at_once_per_host]
             # Those that are being sent are still due, so there must be room for them besides.
-            found = self._ledger.due(at=at, limit=free + len(self._sending), without_hosts=busy)
+            found = await self._ledger.due(at=at, limit=free + len(self._sending), without_hosts=busy)
             begun = [self._begin(notice) for notice in found]
             if not any(begun):
                 break
-        self._set_timer(at)
+        moment = await self._ledger.next_due(after=at)
+        return None if moment is None else max(0.0, (moment - now()) / 1e6)
 
     def _begin(self, notice: Notice) -> bool:
         """Begin to deliver a notice, unless that is already under way or its host has enough to do."""
@@ -162,15 +173,6 @@ class Callbacks:
         self._sending[notice.seq] = notice
         self._spawn(self._deliver(notice))
         return True
-
-    def _set_timer(self, at: int) -> None:
-        """Come back when the first notice is due that was not due at a moment."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        moment = self._ledger.next_due(after=at)
-        if moment is not None:
-            self._timer = asyncio.get_running_loop().call_later((moment - now()) / 1e6, self._send_due)
 
     async def _deliver(self, notice: Notice) -> None:
         try:
@@ -184,12 +186,12 @@ class Callbacks:
             await asyncio.sleep(self._pause(notice.attempts))
         finally:
             del self._sending[notice.seq]
-        self._send_due()
+            self._news.set()
 
     async def _attempt(self, notice: Notice) -> Notice | None:
         """Try to deliver a notice; return it with what became of it, or None if its job has been removed."""
         try:
-            job = self._ledger.get(notice.key)
+            job = await self._ledger.get(notice.key)
         except NotFound:
             return None
         try:

@@ -106,19 +106,19 @@ class Ledger(Protocol):
     def remove(self, key: JobKey) -> Awaitable[None]:
         """Remove an ended job and its notices; its identifier is remembered as gone."""
 
-    def get(self, key: JobKey) -> Job:
+    async def get(self, key: JobKey) -> Job:
         """Return a job; raises NoSuchJob, or JobGone if it was removed."""
 
-    def page(self, query: JobQuery) -> Page:
+    async def page(self, query: JobQuery) -> Page:
         """Return one page of jobs."""
 
-    def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
+    async def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
         """Return notices that may be sent now, those that waited longest first, but none for some hosts."""
 
-    def next_due(self, *, after: int) -> int | None:
+    async def next_due(self, *, after: int) -> int | None:
         """Return when the next notice may be sent that may not be sent yet; None: there is none."""
 
-    def notices_of(self, key: JobKey) -> list[Notice]:
+    async def notices_of(self, key: JobKey) -> list[Notice]:
         """Return the notices of a job, whatever became of them."""
 
     def note(self, notice: Notice) -> Awaitable[None]:

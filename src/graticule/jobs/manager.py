@@ -23,7 +23,7 @@ from graticule.errors import (
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import check_subscriber
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey, Manifest
+from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import JobQuery, Ledger, Page
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute
@@ -145,7 +145,7 @@ class JobManager:
                 if not end.cancelled() or ((task := asyncio.current_task()) is not None and task.cancelling()):
                     raise
                 await submission.kept  # before that, nobody else can read it
-                return self.get(submission.job.id)
+                return await self.get(submission.job.id)
             finally:
                 timer.cancel()
         else:
@@ -170,9 +170,9 @@ class JobManager:
         self.engine.agent.detach(job.id)
         return await self.engine.ledger.move(job.key, _detached)
 
-    def get(self, job_id: str) -> Job:
+    async def get(self, job_id: str) -> Job:
         """Return a job with its newest progress; raises NoSuchJob or JobGone."""
-        job = self.engine.ledger.get(JobKey(self.workspace, job_id))
+        job = await self.engine.ledger.get(JobKey(self.workspace, job_id))
         if self.private and job.actor != self.actor:
             raise NoSuchJob(job_id)
         if job.status == "running":
@@ -182,15 +182,15 @@ class JobManager:
             )
         return job
 
-    def page(self, query: JobQuery) -> Page:
+    async def page(self, query: JobQuery) -> Page:
         """Return one page of the actor's jobs; workspace and actor of the query are filled in."""
-        return self.engine.ledger.page(
+        return await self.engine.ledger.page(
             replace(query, workspace=self.workspace, actor=self.actor if self.private else None, now=now())
         )
 
     async def dismiss(self, job_id: str) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
-        job = self.get(job_id)
+        job = await self.get(job_id)
         engine = self.engine
         if job.ended:
             await engine.ledger.remove(job.key)
@@ -203,8 +203,8 @@ class JobManager:
         engine.feed.ended(job)
         return job
 
-    def results(self, job_id: str) -> tuple[Job, Manifest]:
-        """Return an ended job and its outputs.
+    async def results(self, job_id: str) -> Job:
+        """Return a job that has results.
 
         Raises
         ------
@@ -215,9 +215,9 @@ class JobManager:
         JobFailed
             If it failed; the error says why.
         """
-        job = self.get(job_id)
+        job = await self.get(job_id)
         require_success(job)
-        return job, job.outputs()
+        return job
 
 
 def require_success(job: Job) -> None:

@@ -43,7 +43,7 @@ async def ended(ledger: Ledger, begun: Job, *, at: int = NOON) -> Notice:
     """End a running job with a subscriber and return the notice of it."""
     await ledger.add(begun)
     await ledger.finish(begun.moved_to("successful", at=at))
-    (notice,) = ledger.notices_of(begun.key)
+    (notice,) = await ledger.notices_of(begun.key)
     return notice
 
 
@@ -55,17 +55,17 @@ class LedgerContract:
 
         await ledger.add(kept)
 
-        assert ledger.get(kept.key) == kept
+        assert await ledger.get(kept.key) == kept
 
     async def test_an_unknown_job_is_no_such_job(self, ledger: Ledger) -> None:
         with pytest.raises(NoSuchJob):
-            ledger.get(JobKey("default", "nobody"))
+            await ledger.get(JobKey("default", "nobody"))
 
     async def test_a_job_of_another_workspace_is_no_such_job(self, ledger: Ledger) -> None:
         await ledger.add(job("j1", workspace="ours"))
 
         with pytest.raises(NoSuchJob):
-            ledger.get(JobKey("theirs", "j1"))
+            await ledger.get(JobKey("theirs", "j1"))
 
     async def test_a_job_is_claimed_once(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
@@ -112,7 +112,7 @@ class LedgerContract:
 
         kept = await ledger.finish(begun.moved_to("successful", at=NOON + 5, manifest=b"m"))
 
-        found = ledger.get(begun.key)
+        found = await ledger.get(begun.key)
         assert kept is True
         assert (found.status, found.finished, found.progress, found.manifest) == ("successful", NOON + 5, 100, b"m")
 
@@ -123,7 +123,7 @@ class LedgerContract:
         late = msgspec.structs.replace(begun, token=4).moved_to("successful", at=NOON + 5)
 
         assert await ledger.finish(late) is False
-        assert ledger.get(begun.key).status == "running"
+        assert (await ledger.get(begun.key)).status == "running"
 
     async def test_a_dismissed_job_stays_dismissed_when_its_process_ends(self, ledger: Ledger) -> None:
         begun = running("j1")
@@ -131,7 +131,7 @@ class LedgerContract:
         await ledger.move(begun.key, lambda found: found.moved_to("dismissed", at=NOON + 1))
 
         assert await ledger.finish(begun.moved_to("successful", at=NOON + 2)) is False
-        assert ledger.get(begun.key).status == "dismissed"
+        assert (await ledger.get(begun.key)).status == "dismissed"
 
     async def test_a_change_that_the_table_forbids_changes_nothing(self, ledger: Ledger) -> None:
         begun = running("j1")
@@ -140,7 +140,7 @@ class LedgerContract:
 
         with pytest.raises(IllegalTransition):
             await ledger.move(begun.key, lambda found: found.moved_to("dismissed", at=NOON))
-        assert ledger.get(begun.key).status == "successful"
+        assert (await ledger.get(begun.key)).status == "successful"
 
     async def test_a_discarded_job_was_never_there(self, ledger: Ledger) -> None:
         begun = running("j1")
@@ -149,7 +149,7 @@ class LedgerContract:
         await ledger.discard(begun)
 
         with pytest.raises(NoSuchJob):
-            ledger.get(begun.key)
+            await ledger.get(begun.key)
 
     async def test_a_removed_job_is_gone(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
@@ -157,7 +157,7 @@ class LedgerContract:
         await ledger.remove(JobKey("default", "j1"))
 
         with pytest.raises(JobGone):
-            ledger.get(JobKey("default", "j1"))
+            await ledger.get(JobKey("default", "j1"))
 
     async def test_progress_is_renewed_with_the_lease(self, ledger: Ledger) -> None:
         begun = running("j1")
@@ -165,7 +165,7 @@ class LedgerContract:
 
         await ledger.renew([msgspec.structs.replace(begun, progress=40, message="reading", lease_end=NOON + 2 * LEASE)])
 
-        found = ledger.get(begun.key)
+        found = await ledger.get(begun.key)
         assert (found.progress, found.message, found.lease_end) == (40, "reading", NOON + 2 * LEASE)
 
     async def test_pages_show_every_job_once_newest_first(self, ledger: Ledger) -> None:
@@ -175,7 +175,7 @@ class LedgerContract:
         shown: list[str] = []
         before: int | None = None
         while True:
-            page = ledger.page(JobQuery(workspace="default", limit=3, before=before))
+            page = await ledger.page(JobQuery(workspace="default", limit=3, before=before))
             shown += [found.id for found in page.jobs]
             before = page.next
             if before is None:
@@ -206,7 +206,7 @@ class LedgerContract:
         await ledger.add(running("b", actor="eve", created=NOON + 10))
         await ledger.add(job("t", type="task"))
 
-        page = ledger.page(JobQuery(workspace="default", **query))
+        page = await ledger.page(JobQuery(workspace="default", **query))
 
         assert {found.id for found in page.jobs} == expected
 
@@ -228,7 +228,7 @@ class LedgerContract:
 
         await ledger.finish(begun.moved_to(status, at=NOON + 5))
 
-        (notice,) = ledger.notices_of(begun.key)
+        (notice,) = await ledger.notices_of(begun.key)
         assert (notice.key, notice.kind, notice.address) == (begun.key, kind, address)
         assert (notice.status, notice.created, notice.not_before, notice.attempts) == ("waiting", NOON + 5, NOON + 5, 0)
 
@@ -239,7 +239,7 @@ class LedgerContract:
         await ledger.finish(begun.moved_to("successful", at=NOON))
         await added
 
-        assert len(ledger.notices_of(begun.key)) == 1
+        assert len(await ledger.notices_of(begun.key)) == 1
 
     async def test_a_job_that_is_dismissed_while_it_waits_has_its_notice(self, ledger: Ledger) -> None:
         waiting = job("j1", subscriber=msgspec.msgpack.encode(SUBSCRIBER))
@@ -247,7 +247,7 @@ class LedgerContract:
 
         await ledger.move(waiting.key, lambda found: found.moved_to("dismissed", at=NOON))
 
-        assert [notice.kind for notice in ledger.notices_of(waiting.key)] == ["failed"]
+        assert [notice.kind for notice in await ledger.notices_of(waiting.key)] == ["failed"]
 
     @pytest.mark.parametrize(
         "begun",
@@ -261,7 +261,7 @@ class LedgerContract:
 
         await ledger.finish(begun.moved_to("successful", at=NOON))
 
-        assert ledger.notices_of(begun.key) == []
+        assert await ledger.notices_of(begun.key) == []
 
     async def test_an_end_that_is_not_kept_has_no_notice(self, ledger: Ledger) -> None:
         begun = watched("j1", token=4)
@@ -269,7 +269,7 @@ class LedgerContract:
 
         await ledger.finish(msgspec.structs.replace(begun, token=4).moved_to("successful", at=NOON))
 
-        assert ledger.notices_of(begun.key) == []
+        assert await ledger.notices_of(begun.key) == []
 
     async def test_a_job_that_goes_back_to_the_queue_has_no_notice(self, ledger: Ledger) -> None:
         begun = watched("j1")
@@ -277,21 +277,21 @@ class LedgerContract:
 
         await ledger.move(begun.key, lambda found: found.moved_to("accepted", at=NOON))
 
-        assert ledger.notices_of(begun.key) == []
+        assert await ledger.notices_of(begun.key) == []
 
     async def test_notices_are_due_in_the_order_of_their_moments(self, ledger: Ledger) -> None:
         late = await ended(ledger, watched("late"), at=NOON + 9)
         early = await ended(ledger, watched("early"), at=NOON + 1)
         await ended(ledger, watched("not yet"), at=NOON + 10)
 
-        assert ledger.due(at=NOON + 9, limit=5) == [early, late]
-        assert ledger.due(at=NOON + 9, limit=1) == [early]
+        assert await ledger.due(at=NOON + 9, limit=5) == [early, late]
+        assert await ledger.due(at=NOON + 9, limit=1) == [early]
 
     async def test_notices_for_a_busy_host_are_left_out(self, ledger: Ledger) -> None:
         await ended(ledger, watched("busy"))
         other = await ended(ledger, watched("other", Subscriber(success_uri="http://free.example:81/told")))
 
-        assert ledger.due(at=NOON, limit=5, without_hosts=["told.example"]) == [other]
+        assert await ledger.due(at=NOON, limit=5, without_hosts=["told.example"]) == [other]
 
     async def test_a_notice_that_was_put_off_is_due_later(self, ledger: Ledger) -> None:
         notice = await ended(ledger, watched("j1"))
@@ -299,9 +299,9 @@ class LedgerContract:
         later = msgspec.structs.replace(notice, attempts=1, not_before=NOON + 60, last_error="it answered 500")
         await ledger.note(later)
 
-        assert ledger.due(at=NOON + 59, limit=5) == []
-        assert ledger.next_due(after=NOON) == NOON + 60
-        assert ledger.due(at=NOON + 60, limit=5) == [later]
+        assert await ledger.due(at=NOON + 59, limit=5) == []
+        assert await ledger.next_due(after=NOON) == NOON + 60
+        assert await ledger.due(at=NOON + 60, limit=5) == [later]
 
     @pytest.mark.parametrize("status", ["delivered", "undelivered"])
     async def test_a_notice_that_is_done_with_is_not_due(self, ledger: Ledger, status: Any) -> None:
@@ -309,14 +309,14 @@ class LedgerContract:
 
         await ledger.note(msgspec.structs.replace(notice, status=status, attempts=3, last_error="why"))
 
-        assert ledger.due(at=NOON + 60, limit=5) == []
-        assert [(kept.status, kept.attempts, kept.last_error) for kept in ledger.notices_of(notice.key)] == [
+        assert await ledger.due(at=NOON + 60, limit=5) == []
+        assert [(kept.status, kept.attempts, kept.last_error) for kept in await ledger.notices_of(notice.key)] == [
             (status, 3, "why")
         ]
 
     async def test_without_notices_none_is_due(self, ledger: Ledger) -> None:
-        assert ledger.due(at=NOON, limit=5) == []
-        assert ledger.next_due(after=0) is None
+        assert await ledger.due(at=NOON, limit=5) == []
+        assert await ledger.next_due(after=0) is None
 
     async def test_notices_are_removed_with_their_job(self, ledger: Ledger) -> None:
         notice = await ended(ledger, watched("j1"))
@@ -324,5 +324,5 @@ class LedgerContract:
         await ledger.remove(notice.key)
         await ledger.note(msgspec.structs.replace(notice, attempts=1))
 
-        assert ledger.notices_of(notice.key) == []
-        assert ledger.due(at=NOON, limit=5) == []
+        assert await ledger.notices_of(notice.key) == []
+        assert await ledger.due(at=NOON, limit=5) == []

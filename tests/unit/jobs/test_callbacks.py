@@ -71,7 +71,7 @@ async def end(ledger: SqliteLedger, callbacks: Callbacks, begun: Job, status: An
 async def settled(ledger: SqliteLedger, job: Job, done: Callable[[Notice], bool]) -> Notice:
     """Wait until the notice of a job is as it should be."""
     async with asyncio.timeout(SECONDS):
-        while not done(notice := ledger.notices_of(job.key)[0]):  # noqa: ASYNC110 - a ledger has no event for it
+        while not done(notice := (await ledger.notices_of(job.key))[0]):  # noqa: ASYNC110 - a ledger has no event for it
             await asyncio.sleep(0.01)
     return notice
 
@@ -163,7 +163,7 @@ async def test_after_the_last_attempt_a_notice_is_undelivered_and_the_job_as_it_
 
     notice = await settled(ledger, job, lambda notice: notice.status == "undelivered")
     assert (notice.attempts, notice.last_error) == (4, "it answered 500")
-    assert ledger.get(job.key) == job.moved_to("successful", at=NOON)
+    assert await ledger.get(job.key) == job.moved_to("successful", at=NOON)
 
 
 async def test_a_receiver_that_says_gone_is_not_told_again(
@@ -248,7 +248,7 @@ async def test_what_was_under_way_at_the_end_of_a_server_is_told_by_the_next(
     await end(ledger, callbacks, job)
     await asyncio.sleep(0.1)
     await callbacks.close()
-    assert ledger.notices_of(job.key)[0].status == "waiting"
+    assert (await ledger.notices_of(job.key))[0].status == "waiting"
 
     following = Callbacks(ledger, partial(post, policy=HERE), QUICK)
     following.start(document)

@@ -321,10 +321,10 @@ class SqliteLedger:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def get(self, key: JobKey) -> Job:
+    async def get(self, key: JobKey) -> Job:
         return _find(self._reader, key)
 
-    def page(self, query: JobQuery) -> Page:
+    async def page(self, query: JobQuery) -> Page:
         where, values = _conditions(query)
         sql = f"SELECT seq, {', '.join(_COLUMNS)} FROM jobs WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
         rows = self._reader.execute(sql, (*values, query.limit + 1)).fetchall()
@@ -332,17 +332,17 @@ class SqliteLedger:
         rows = rows[: query.limit]
         return Page([_job(row[1:]) for row in rows], rows[-1][0] if more else None)
 
-    def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
+    async def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
         elsewhere = f" AND host NOT IN ({', '.join('?' * len(without_hosts))})" if without_hosts else ""
         sql = f"{_NOTICES} WHERE status='waiting' AND not_before<=?{elsewhere} ORDER BY not_before LIMIT ?"
         return [_notice(row) for row in self._reader.execute(sql, (at, *without_hosts, limit)).fetchall()]
 
-    def next_due(self, *, after: int) -> int | None:
+    async def next_due(self, *, after: int) -> int | None:
         sql = "SELECT min(not_before) FROM outbox WHERE status='waiting' AND not_before>?"
         moment: int | None = self._reader.execute(sql, (after,)).fetchone()[0]
         return moment
 
-    def notices_of(self, key: JobKey) -> list[Notice]:
+    async def notices_of(self, key: JobKey) -> list[Notice]:
         sql = f"{_NOTICES} WHERE job=? AND workspace=? ORDER BY seq"
         return [_notice(row) for row in self._reader.execute(sql, (key.id, key.workspace)).fetchall()]
 

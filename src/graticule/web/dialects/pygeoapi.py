@@ -175,7 +175,7 @@ async def list_jobs(request: Request) -> Response:
     if _wants_page(request):
         return _see(f"{base}/jobs?processID={process_id}&f=html")
     limits = visit_of(request).parts.settings.limits
-    page = workspace_of(request).jobs.page(
+    page = await workspace_of(request).jobs.page(
         JobQuery(
             workspace="",
             types=("process",),
@@ -194,7 +194,7 @@ async def list_jobs(request: Request) -> Response:
 @_speaks_old
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
-    job, base = _job(request), base_of(request)
+    job, base = await _job(request), base_of(request)
     return _see(f"{base}/jobs/{job.id}?f=html") if _wants_page(request) else _json(_status(job, base), 200)
 
 
@@ -202,7 +202,7 @@ async def get_job(request: Request) -> Response:
 @_speaks_old
 async def dismiss_job(request: Request) -> Response:
     """Stop a job, or remove one that has ended."""
-    job, base = _job(request), base_of(request)
+    job, base = await _job(request), base_of(request)
     await workspace_of(request).jobs.dismiss(job.id)
     up = {
         "href": f"{base}/processes/{job.process}/jobs",
@@ -219,7 +219,7 @@ async def dismiss_job(request: Request) -> Response:
 @_speaks_old
 async def get_results(request: Request) -> Response:
     """Return what a job has produced: an array of outputs, or the one output that is no JSON as itself."""
-    job = _job(request)
+    job = await _job(request)
     if _wants_page(request):
         return _see(f"{base_of(request)}/jobs/{job.id}?f=html")
     if job.status == "failed":
@@ -228,12 +228,12 @@ async def get_results(request: Request) -> Response:
     return _raw(_results(request, job, catalog.get(job.process).description), {})
 
 
-def _job(request: Request) -> Job:
+async def _job(request: Request) -> Job:
     """Return the job that the address names, if it is one of that process."""
     process_id, job_id = request.path_params["processID"], request.path_params["jobID"]
     workspace = workspace_of(request)
     workspace.jobs.catalog.get(process_id)
-    job = workspace.jobs.get(job_id)
+    job = await workspace.jobs.get(job_id)
     if job.process != process_id:
         raise NoSuchJob(job_id)
     return job

@@ -151,7 +151,7 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
         return job
     end = jobs.engine.feed.end_of(submission.job.key)
     watched = Submission(job=submission.job, offer=submission.offer, kept=submission.kept, end=end)
-    job = jobs.get(submission.job.id)
+    job = await jobs.get(submission.job.id)
     if job.ended:
         return job
     waiting = asyncio.ensure_future(jobs.wait(watched, seconds=mode.timeout - quick))

@@ -49,7 +49,7 @@ async def show_form(request: Request) -> Response:
     job_id = request.query_params.get("job")
     if job_id is None:
         return _see(f"{base_of(request)}/processes/{quote(description.id, safe='')}")
-    job = workspace_of(request).jobs.get(job_id)
+    job = await workspace_of(request).jobs.get(job_id)
     if job.process != description.id:
         raise InvalidParameter("job", job_id, f"it is a job of {job.process}; open its own page")
     failure = job.failed_because()
@@ -87,7 +87,7 @@ async def dismiss(request: Request) -> Response:
     """Dismiss a job as DELETE does, which forms cannot send; of one that had ended nothing is left but the list."""
     _check_site(request)
     jobs = workspace_of(request).jobs
-    job = jobs.get(request.path_params["jobID"])
+    job = await jobs.get(request.path_params["jobID"])
     await jobs.dismiss(job.id)
     return _see(f"{base_of(request)}/jobs" if job.ended else f"{base_of(request)}/jobs/{job.id}")
 
@@ -129,7 +129,7 @@ async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)
     try:
-        if not jobs.get(key.id).ended:
+        if not (await jobs.get(key.id)).ended:
             await asyncio.wait({end}, timeout=_PATIENCE)
     finally:
         feed.forget(key, end)

@@ -102,7 +102,7 @@ async def list_jobs(request: Request) -> Response:
     """List jobs, newest first."""
     query, limits, base = request.query_params, visit_of(request).parts.settings.limits, base_of(request)
     check_parameters(query, "datetime", "limit", "cursor", "f", several=(*_REPEATED, *PROFILES))
-    page = workspace_of(request).jobs.page(_job_query(query, limit_of(query, limits.page_size, limits.page_max)))
+    page = await workspace_of(request).jobs.page(_job_query(query, limit_of(query, limits.page_size, limits.page_max)))
     links = self_links(request)
     if page.next is not None:
         kept = [(name, value) for name, value in query.multi_items() if name != "cursor"]
@@ -120,7 +120,7 @@ async def list_jobs(request: Request) -> Response:
 )
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
-    job = workspace_of(request).jobs.get(request.path_params["jobID"])
+    job = await workspace_of(request).jobs.get(request.path_params["jobID"])
     return answer(request, _status(request, job), page="job", profile="job-description", **_shown(request, job))
 
 
@@ -155,7 +155,7 @@ async def dismiss_job(request: Request) -> Response:
 )
 async def get_results(request: Request) -> Response:
     """Return what a job has produced."""
-    results = _results(request)
+    results = await _results(request)
     asked = list_parameter(request.query_params, "outputs")
     if asked:
         for name in asked:
@@ -183,7 +183,7 @@ async def get_results(request: Request) -> Response:
 )
 async def get_output(request: Request) -> Response:
     """Return one output of a job in its own media type."""
-    results, name = _results(request), request.path_params["outputID"]
+    results, name = await _results(request), request.path_params["outputID"]
     _check_output(results, name)
     return single_output(request, results, name, {})
 
@@ -206,7 +206,7 @@ async def get_output(request: Request) -> Response:
 )
 async def get_output_value(request: Request) -> Response:
     """Return one value of an output."""
-    results, name, index = _results(request), request.path_params["outputID"], request.path_params["index"]
+    results, name, index = await _results(request), request.path_params["outputID"], request.path_params["index"]
     _check_output(results, name)
     if not re.fullmatch(r"[0-9]+", index):
         raise InvalidParameter("index", index, "use a whole number of at least 0")
@@ -234,7 +234,7 @@ async def get_output_value(request: Request) -> Response:
 async def get_log(request: Request) -> Response:
     """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
     workspace, step = workspace_of(request), request.path_params["step"]
-    job = workspace.jobs.get(request.path_params["jobID"])
+    job = await workspace.jobs.get(request.path_params["jobID"])
     path = _logs(request, job).get(step)
     if path is None and not (step == "process" and job.started):
         raise NoSuchResource(request.url.path)
@@ -255,7 +255,7 @@ def _wants_page(request: Request) -> bool:
 def _shown(request: Request, job: Job) -> dict[str, Any]:
     """Return what the page of a job shows besides its status; read only when it is a page that is wanted."""
     return {
-        "exhibits": lambda: exhibits(_results(request)) if job.status == "successful" else [],
+        "exhibits": lambda: exhibits(_results_of(request, job)) if job.status == "successful" else [],
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
         "log": lambda: _tail(_logs(request, job).get("process")),
     }
@@ -284,13 +284,17 @@ def _logs(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: 
     return parts.engine.results.logs_of(job.key) if job.log_bytes or job.started else {}
 
 
-def _results(request: Request) -> Results:
+async def _results(request: Request) -> Results:
+    job = await workspace_of(request).jobs.results(request.path_params["jobID"])
+    return _results_of(request, job)
+
+
+def _results_of(request: Request, job: Job) -> Results:
     workspace = workspace_of(request)
-    job, manifest = workspace.jobs.results(request.path_params["jobID"])
     offer = next((o for o in workspace.processes.offers() if o.description.id == job.process), None)
     return Results(
         job=job,
-        manifest=manifest,
+        manifest=job.outputs(),
         execute=_execute.decode(job.request),
         description=offer.description if offer is not None else None,
         store=workspace.jobs.engine.results,

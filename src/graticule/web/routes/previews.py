@@ -32,8 +32,8 @@ _turns = asyncio.Semaphore(_AT_ONCE)
 async def get_preview(request: Request) -> Response:
     """Return a raster result as a PNG of at most 1024 pixels; it is drawn once and kept with the result."""
     values = request.path_params
-    job, manifest = workspace_of(request).jobs.results(values["jobID"])
-    output, index = manifest.get(values["outputID"]), values["index"]
+    job = await workspace_of(request).jobs.results(values["jobID"])
+    output, index = job.outputs().get(values["outputID"]), values["index"]
     if output is None or not index.isdecimal() or int(index) >= len(output.values):
         raise OutputNotProduced(job.id, f"{values['outputID']}/{index}")
     value = output.values[int(index)]
