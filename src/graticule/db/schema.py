@@ -66,4 +66,14 @@ CREATE TABLE outbox (
 );
 CREATE UNIQUE INDEX outbox_of_job ON outbox (job, kind);
 CREATE INDEX outbox_due ON outbox (not_before, host) WHERE status = 'waiting';
+CREATE TABLE notification_profiles (
+    workspace TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL,
+    PRIMARY KEY (workspace, actor, name)
+) WITHOUT ROWID;
 """

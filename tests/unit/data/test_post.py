@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from graticule.data.fetch import FetchPolicy
-from graticule.data.post import Unsent, post
+from graticule.data.post import ReceiverPolicy, Unsent, post
 from tests.receiver import Receiver, receiver
 
 pytestmark = pytest.mark.anyio
 
-HERE = FetchPolicy(allow_private_addresses=True, timeout_s=5)
-HASTY = FetchPolicy(allow_private_addresses=True, timeout_s=0.3)
+HERE = ReceiverPolicy(allow_private_addresses=True, timeout_s=5)
+HASTY = ReceiverPolicy(allow_private_addresses=True, timeout_s=0.3)
 JSON = {"content-type": "application/json"}
 
 
@@ -103,7 +102,9 @@ async def test_a_name_with_a_private_address_is_refused(
     pretend(monkeypatch, *addresses)
 
     with pytest.raises(Unsent, match="private"):
-        await post(f"http://told.example:{subscriber.port}/x", b"{}", JSON, FetchPolicy(timeout_s=5))
+        await post(
+            f"http://told.example:{subscriber.port}/x", b"{}", JSON, ReceiverPolicy(timeout_s=5, allow_http=True)
+        )
     assert subscriber.told == []
 
 

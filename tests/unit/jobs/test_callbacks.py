@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from graticule.data.fetch import FetchPolicy
-from graticule.data.post import post
-from graticule.jobs.callbacks import Callbacks, Pace, check_subscriber
+from graticule.data.post import ReceiverPolicy, post
+from graticule.jobs.callbacks import Callbacks, Pace
 from graticule.jobs.job import Job, NoticeKind
 from graticule.jobs.ledger import Notice
 from graticule.jobs.ledgers.sqlite import SqliteLedger
@@ -25,8 +24,8 @@ from tests.receiver import SECONDS, Receiver, receiver
 pytestmark = pytest.mark.anyio
 
 QUICK = Pace(retries=(0.05, 0.05, 0.05), jitter=0, progress=0.3)
-HERE = FetchPolicy(allow_private_addresses=True, timeout_s=5)
-ELSEWHERE = FetchPolicy(timeout_s=5)
+HERE = ReceiverPolicy(allow_private_addresses=True, timeout_s=5)
+ELSEWHERE = ReceiverPolicy(timeout_s=5)
 
 
 def document(job: Job, kind: NoticeKind) -> bytes:
@@ -354,44 +353,3 @@ async def test_progress_that_nobody_takes_is_not_sent_again(callbacks: Callbacks
     await heard(subscriber, "/progress")
     await asyncio.sleep(2 * QUICK.progress)
     assert len(subscriber.told) == 1
-
-
-# --- before there is a job -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "word"),
-    [
-        ("ftp://told.example/x", "ftp"),
-        ("file:///etc/passwd", "file"),
-        ("told.example", "http"),
-        ("http://", "valid"),
-        ("http://127.0.0.1:8080/x", "private"),
-        ("http://2130706433/x", "private"),
-        ("http://localhost/x", "private"),
-        ("http://[::1]/x", "private"),
-        ("http://169.254.169.254/latest", "private"),
-        ("http://told.example:25/x", "port"),
-        ("https://me:secret@told.example/x", "password"),
-    ],
-)
-def test_an_address_that_cannot_be_told_is_a_fault_at_its_place(address: str, word: str) -> None:
-    subscriber = Subscriber(success_uri="https://told.example/x", failed_uri=address)
-
-    (fault,) = check_subscriber(subscriber, ELSEWHERE)
-
-    assert fault.pointer == "/subscriber/failedUri"
-    assert word in fault.message
-
-
-def test_each_address_is_checked() -> None:
-    subscriber = Subscriber(success_url="x:", success_uri="x:", in_progress_uri="x:", failed_uri="x:")
-
-    pointers = {fault.pointer for fault in check_subscriber(subscriber, ELSEWHERE)}
-
-    assert pointers == {f"/subscriber/{name}" for name in ("successUrl", "successUri", "inProgressUri", "failedUri")}
-
-
-@pytest.mark.parametrize("address", ["https://told.example/x?key=1", "http://told.example:8080/", "http://9.9.9.9:443"])
-def test_a_public_address_is_no_fault(address: str) -> None:
-    assert check_subscriber(Subscriber(success_uri=address), ELSEWHERE) == []

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from graticule.db.sqlite import Connection, Error, IntegrityError, connect, open_database
 from graticule.errors import GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import JobQuery, Notice, Page
+from graticule.jobs.ledger import JobQuery, Notice, Page, Profile
 
 _COLUMNS = Job.__struct_fields__
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
@@ -53,6 +55,13 @@ _NOTIFY = (
     " last_error) VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, 0, '')"
 )
 _NOTE = "UPDATE outbox SET status=?, updated=?, not_before=?, attempts=?, last_error=? WHERE seq=? AND job=?"
+_PROFILE = Profile.__struct_fields__
+_KEEP_PROFILE = (
+    f"INSERT INTO notification_profiles ({', '.join(_PROFILE)}) VALUES ({', '.join('?' * len(_PROFILE))})"
+    " ON CONFLICT (workspace, actor, name)"
+    " DO UPDATE SET type=excluded.type, sealed=excluded.sealed, updated=excluded.updated"
+)
+_THIS_PROFILE = "WHERE workspace=? AND actor=? AND name=?"
 _PAUSE = 0.0004
 """Seconds that the writer waits for more changes if it has fewer than the last time: half as many groups to flush."""
 _GROUP = 256
@@ -319,6 +328,19 @@ class SqliteLedger:
         )  # fmt: skip
         return self._change(lambda db: db.execute(_NOTE, values) and None)
 
+    def keep_profile(self, profile: Profile) -> asyncio.Future[bool]:
+        def apply(db: Connection) -> bool:
+            key = (profile.workspace, profile.actor, profile.name)
+            known = db.execute(f"SELECT 1 FROM notification_profiles {_THIS_PROFILE}", key).fetchone()
+            db.execute(_KEEP_PROFILE, msgspec.structs.astuple(profile))
+            return known is None
+
+        return self._change(apply)
+
+    def drop_profile(self, workspace: str, actor: str, name: str) -> asyncio.Future[bool]:
+        sql, key = f"DELETE FROM notification_profiles {_THIS_PROFILE}", (workspace, actor, name)
+        return self._change(lambda db: db.execute(sql, key).rowcount > 0)
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     async def get(self, key: JobKey) -> Job:
@@ -345,6 +367,13 @@ class SqliteLedger:
     async def notices_of(self, key: JobKey) -> list[Notice]:
         sql = f"{_NOTICES} WHERE job=? AND workspace=? ORDER BY seq"
         return [_notice(row) for row in self._reader.execute(sql, (key.id, key.workspace)).fetchall()]
+
+    async def profiles(self, workspace: str, actor: str, name: str | None = None) -> list[Profile]:
+        sql = f"SELECT {', '.join(_PROFILE)} FROM notification_profiles WHERE workspace=? AND actor=?"
+        only = "" if name is None else " AND name=?"
+        values = (workspace, actor) if name is None else (workspace, actor, name)
+        rows = self._reader.execute(f"{sql}{only} ORDER BY name", values).fetchall()
+        return [Profile(**dict(zip(_PROFILE, row, strict=True))) for row in rows]
 
     # --- the writer -----------------------------------------------------------------------------------------------
 
