@@ -213,6 +213,31 @@ def test_what_a_killed_server_owed_is_told_by_the_next(tmp_path: Path, subscribe
     assert [verified(one, THEIRS)["message"] for one in told] == ["hello", "hello"]
 
 
+def test_a_kill_while_messages_are_on_their_way_loses_none(tmp_path: Path, subscriber: Receiver) -> None:
+    jobs, home = 20, tmp_path / "home"
+    subscriber.delays["/success"] = 0.2
+    where = {**addresses(subscriber), "authorization": {"profile": "station"}}
+    first = Server(home, environment=TRUSTING).start()
+    with client_of(first) as http:
+        http.put("/notification-profiles/station", json={"type": "hmac", "secret": THEIRS})
+        names = [send(http, "echo", where, message=f"{number}") for number in range(jobs)]
+        subscriber.wait("/success", 5)
+    first.kill()
+    before = len(subscriber.at("/success"))
+    assert before < jobs
+
+    with Server(home, environment=TRUSTING) as second, client_of(second) as http:
+        for name in names:
+            assert settled(http, name, "delivered")["lastError"] is None
+
+    told = subscriber.at("/success")
+    assert {verified(one, THEIRS)["message"] for one in told} == {str(number) for number in range(jobs)}
+    assert len({one.headers["webhook-id"] for one in told}) == jobs
+    # Only what was under way at the kill came twice.
+    assert len(told) <= jobs + 4
+    assert all(one.moment > subscriber.at("/progress")[0].moment for one in told)
+
+
 @pytest.mark.parametrize("member", ["successUri", "successUrl", "inProgressUri", "failedUri"])
 def test_an_address_that_cannot_be_told_is_refused_at_its_place(http: httpx2.Client, member: str) -> None:
     answer = execute(http, "echo", {"inputs": {"message": "hello"}, "subscriber": {member: "ftp://told.example/x"}})
