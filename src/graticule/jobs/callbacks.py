@@ -41,7 +41,7 @@ Authorize = Callable[[Job, Message], Awaitable[dict[str, str]]]
 """Gives the headers by which a receiver knows that a message about a job is ours; raises Unsent."""
 
 _UNREADABLE_S = 5.0
-"""Seconds to wait when the outbox cannot be read."""
+"""Seconds to wait when the outbox cannot be read or written."""
 
 _GONE = 410
 """The status with which a receiver says that it wants no more."""
@@ -213,7 +213,7 @@ class Callbacks:
         except GraticuleError as error:
             # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
             log.warning("the delivery of a notice of job %s cannot be noted: %s", notice.job, error)
-            await asyncio.sleep(self._pause(notice.attempts))
+            await asyncio.sleep(_UNREADABLE_S)
         finally:
             del self._sending[notice.seq]
             self._news.set()

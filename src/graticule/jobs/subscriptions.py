@@ -99,18 +99,20 @@ class Subscriptions:
 
     # --- before there is a job --------------------------------------------------------------------------------------
 
-    async def accept(self, subscriber: Subscriber, body: bytes, *, workspace: str, actor: str) -> Subscription:
+    async def accept(self, subscriber: Subscriber | None, body: bytes, *, workspace: str, actor: str) -> Subscription:
         """Check a subscriber and make it ready to be kept.
 
         Parameters
         ----------
-        subscriber : Subscriber
-            As it was sent.
+        subscriber : Subscriber or None
+            As it was sent; of a member that is there twice the last one counts, which may be null.
         body : bytes
             The execute request that it stood in.
         workspace, actor : str
             Who sent it; profiles are theirs.
         """
+        if subscriber is None:
+            return Subscription(kept=b"", body=_with_subscriber(body, None))
         faults = check_addresses(subscriber, self._policy)
         authorization, sealed = subscriber.authorization, b""
         if authorization is not None:
@@ -129,10 +131,8 @@ class Subscriptions:
             success_url=subscriber.success_url,
             authorization=authorization,
         )
-        # The other members stay byte for byte; a member that was there twice is not, and no secret hides in the first.
-        members = {**_REQUEST.decode(body), "subscriber": msgspec.Raw(msgspec.json.encode(public))}
         kept = StoredSubscriber(**msgspec.structs.asdict(public), sealed=sealed)
-        return Subscription(kept=msgspec.msgpack.encode(kept), body=msgspec.json.encode(members), faults=faults)
+        return Subscription(kept=msgspec.msgpack.encode(kept), body=_with_subscriber(body, public), faults=faults)
 
     # --- when something is sent -------------------------------------------------------------------------------------
 
@@ -222,6 +222,15 @@ class Subscriptions:
 
     def _sealed(self, authorization: Authorization) -> bytes:
         return self._seal.seal(msgspec.msgpack.encode(authorization))
+
+
+def _with_subscriber(body: bytes, subscriber: Subscriber | None) -> bytes:
+    """Return a request with this subscriber; its other members stay byte for byte.
+
+    A member that was there twice is there once: no secret hides in the first one.
+    """
+    members = _REQUEST.decode(body)
+    return msgspec.json.encode({**members, "subscriber": msgspec.Raw(msgspec.json.encode(subscriber))})
 
 
 def check_addresses(subscriber: Subscriber, policy: ReceiverPolicy) -> list[Fault]:

@@ -108,6 +108,20 @@ async def test_a_name_with_a_private_address_is_refused(
     assert subscriber.told == []
 
 
+@pytest.mark.parametrize("allowed", ["told.example", "told.example:{port}"])
+async def test_a_host_that_is_allowed_is_told_at_a_private_address_and_by_http(
+    subscriber: Receiver, monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    pretend(monkeypatch, "127.0.0.1")
+    policy = ReceiverPolicy(timeout_s=5, allowed_hosts=frozenset({allowed.format(port=subscriber.port)}))
+
+    assert await post(f"http://told.example:{subscriber.port}/x", b"{}", JSON, policy) == 200
+    with pytest.raises(Unsent, match="https"):
+        await post(f"http://else.example:{subscriber.port}/x", b"{}", JSON, policy)
+    with pytest.raises(Unsent, match="private"):
+        await post(f"https://else.example:{subscriber.port}/x", b"{}", JSON, policy)
+
+
 async def test_a_name_that_nobody_knows_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: Any, **__: Any) -> None:
         raise socket.gaierror(-2, "Name or service not known")

@@ -83,7 +83,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         ExecutionRequest(
             execute=body,
             body=received,
-            subscription=None if body.subscriber is None else await jobs.subscription(body, received),
+            subscription=await jobs.subscription(body, received),
             base=base_of(request),
             sync=mode.waits,
             # Its answer may carry no Link header: the official suite reads any as the old form of one.
