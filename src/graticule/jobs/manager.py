@@ -16,16 +16,18 @@ from graticule.errors import (
     InvalidInputs,
     JobFailed,
     NoSuchJob,
+    NoSuchNotice,
     ResultNotAvailable,
     ResultNotReady,
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
-from graticule.jobs.callbacks import check_subscriber
+from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import JobQuery, Ledger, Page
+from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
 from graticule.jobs.results import ResultStore
+from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
@@ -40,6 +42,8 @@ class ExecutionRequest:
     execute: Execute
     body: bytes
     """The same, as received; it is kept with the job."""
+    subscription: Subscription | None = None
+    """Its subscriber, from `JobManager.subscription`; without it nobody is told."""
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
@@ -67,6 +71,8 @@ class Engine:
     agent: Agent
     feed: Feed
     results: ResultStore
+    subscriptions: Subscriptions
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,13 @@ class JobManager:
     find_file: Callable[[str], Path | None]
     """Gives the path of an uploaded or sample file by its address below ``/files/``."""
 
+    async def subscription(self, execute: Execute, body: bytes) -> Subscription | None:
+        """Return the subscriber of a request ready to be kept, and the request without secrets; None: it has none."""
+        if execute.subscriber is None and b'"subscriber"' not in body:
+            return None
+        subscriptions = self.engine.subscriptions
+        return await subscriptions.accept(execute.subscriber, body, workspace=self.workspace, actor=self.actor)
+
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
 
@@ -95,7 +108,8 @@ class JobManager:
             no job exists then.
         """
         offer = self.catalog.get(process_id)
-        execute, policy = request.execute, self.policy
+        execute, policy, subscription = request.execute, self.policy, request.subscription
+        assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
         faults: list[Fault] = []
         if b'"href"' in request.body:
             local, faults = own_files(execute, request.base, self.find_file)
@@ -103,8 +117,8 @@ class JobManager:
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
-        if execute.subscriber is not None:
-            faults += check_subscriber(execute.subscriber, policy)
+        if subscription is not None:
+            faults += subscription.faults
         if faults:
             raise InvalidInputs(faults)
         at = now()
@@ -118,8 +132,8 @@ class JobManager:
             sync=request.sync,
             created=at,
             updated=at,
-            request=request.body,
-            subscriber=b"" if execute.subscriber is None else msgspec.msgpack.encode(execute.subscriber),
+            request=request.body if subscription is None else subscription.body,
+            subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
         )
         end = self.engine.feed.end_of(job.key) if request.sync else None
@@ -205,6 +219,24 @@ class JobManager:
         engine.agent.stop(job.key, _DISMISSED)
         engine.feed.ended(job)
         return job
+
+    async def notices(self, job_id: str) -> list[Notice]:
+        """Return what became of the news of a job's end; raises NoSuchJob or JobGone."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.notices_of(job.key) if job.subscriber else []
+
+    async def send_again(self, job_id: str, number: str) -> Notice:
+        """Send a notice of a job now; its number counts from 1.
+
+        Raises
+        ------
+        NoSuchNotice
+            If the job has none of that number.
+        """
+        notices = await self.notices(job_id)
+        if number not in map(str, range(1, len(notices) + 1)):
+            raise NoSuchNotice(job_id, number)
+        return await self.engine.callbacks.send_again(notices[int(number) - 1])
 
     async def results(self, job_id: str) -> Job:
         """Return a job that has results.

@@ -230,7 +230,7 @@ class PostgresqlLedger(SqlLedger):
     # --- reading ----------------------------------------------------------------------------------------------------
 
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        for attempt in (1, 2):
+        for connections_left in range(_READERS, -1, -1):
             try:
                 async with self._pool.connection() as connection:
                     cursor = await connection.execute(_translated(sql), values, prepare=True)
@@ -238,7 +238,7 @@ class PostgresqlLedger(SqlLedger):
             except (PoolTimeout, PoolClosed) as error:
                 raise LedgerUnavailable("no connection to the database") from error
             except psycopg.OperationalError as error:
-                if attempt == 2:  # the pool had one connection from before, and gives another one now
+                if not connections_left:  # until then it may be one from before the database was started anew
                     raise LedgerUnavailable(str(error).strip().partition("\n")[0]) from error
         raise AssertionError
 

@@ -16,14 +16,14 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, News, Notice, Page
+from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, News, Notice, Page, Profile
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -64,12 +64,20 @@ _REPORT = (
     f"INSERT INTO agents ({', '.join(_AGENT)}) VALUES ({', '.join('?' * len(_AGENT))}) ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{name}=excluded.{name}" for name in _AGENT if name != "id")
 )
+_PROFILE = Profile.__struct_fields__
+_KEEP_PROFILE = (
+    f"INSERT INTO notification_profiles ({', '.join(_PROFILE)}) VALUES ({', '.join('?' * len(_PROFILE))})"
+    " ON CONFLICT (workspace, actor, name)"
+    " DO UPDATE SET type=excluded.type, sealed=excluded.sealed, updated=excluded.updated"
+)
+_THIS_PROFILE = "WHERE workspace=? AND actor=? AND name=?"
 _PAUSE = 0.0004
 """Seconds that the writer waits for more changes if it has fewer than the last time: half as many groups to flush."""
 _GROUP = 256
 """Changes in one transaction at most: bounds how long the first of them waits."""
 
 _log = logging.getLogger("graticule.ledger")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class _Change:
@@ -376,7 +384,26 @@ class SqlLedger(ABC):
         values = (
             notice.status, notice.updated, notice.not_before, notice.attempts, notice.last_error, notice.seq, notice.job
         )  # fmt: skip
-        return self._change(lambda db: db.execute(_NOTE, values) and None)
+
+        def apply(db: Connection) -> None:
+            db.execute(_NOTE, values)
+            if self.shared and notice.status == "waiting":
+                self._news.append(News("ended", notice.key))  # whoever delivers must look
+
+        return self._change(apply)
+
+    def keep_profile(self, profile: Profile) -> asyncio.Future[bool]:
+        def apply(db: Connection) -> bool:
+            key = (profile.workspace, profile.actor, profile.name)
+            known = db.execute(f"SELECT 1 FROM notification_profiles {_THIS_PROFILE}", key).fetchone()
+            db.execute(_KEEP_PROFILE, msgspec.structs.astuple(profile))
+            return known is None
+
+        return self._change(apply)
+
+    def drop_profile(self, workspace: str, actor: str, name: str) -> asyncio.Future[bool]:
+        sql, key = f"DELETE FROM notification_profiles {_THIS_PROFILE}", (workspace, actor, name)
+        return self._change(lambda db: db.execute(sql, key).rowcount > 0)
 
     def report(self, agent: AgentRecord) -> asyncio.Future[None]:
         values = msgspec.structs.astuple(agent)
@@ -429,7 +456,7 @@ class SqlLedger(ABC):
     async def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
         elsewhere = f" AND host NOT IN ({', '.join('?' * len(without_hosts))})" if without_hosts else ""
         sql = f"{_NOTICES} WHERE status='waiting' AND not_before<=?{elsewhere} ORDER BY not_before LIMIT ?"
-        return [_notice(row) for row in await self._read(sql, (at, *without_hosts, limit))]
+        return [_read_as(Notice, row) for row in await self._read(sql, (at, *without_hosts, limit))]
 
     async def next_due(self, *, after: int) -> int | None:
         sql = "SELECT min(not_before) FROM outbox WHERE status='waiting' AND not_before>?"
@@ -438,11 +465,17 @@ class SqlLedger(ABC):
 
     async def notices_of(self, key: JobKey) -> list[Notice]:
         sql = f"{_NOTICES} WHERE job=? AND workspace=? ORDER BY seq"
-        return [_notice(row) for row in await self._read(sql, (key.id, key.workspace))]
+        return [_read_as(Notice, row) for row in await self._read(sql, (key.id, key.workspace))]
+
+    async def profiles(self, workspace: str, actor: str, name: str | None = None) -> list[Profile]:
+        sql = f"SELECT {', '.join(_PROFILE)} FROM notification_profiles WHERE workspace=? AND actor=?"
+        only = "" if name is None else " AND name=?"
+        values = (workspace, actor) if name is None else (workspace, actor, name)
+        return [_read_as(Profile, row) for row in await self._read(f"{sql}{only} ORDER BY name", values)]
 
     async def agents(self, *, since: int) -> list[AgentRecord]:
         sql = f"SELECT {', '.join(_AGENT)} FROM agents WHERE seen>=? ORDER BY started"
-        return [AgentRecord(**dict(zip(_AGENT, row, strict=True))) for row in await self._read(sql, (since,))]
+        return [_read_as(AgentRecord, row) for row in await self._read(sql, (since,))]
 
     # --- the writer -------------------------------------------------------------------------------------------------
 
@@ -591,8 +624,9 @@ def _job(row: Sequence[Any]) -> Job:
     return Job(**values)
 
 
-def _notice(row: Sequence[Any]) -> Notice:
-    return Notice(**dict(zip(_NOTICE, row, strict=True)))
+def _read_as(kind: type[_T], row: Sequence[Any]) -> _T:
+    """Return a row whose columns are the fields of a struct, in their order, as that struct."""
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
 def _conditions(query: JobQuery) -> tuple[list[str], list[Any]]:

@@ -83,6 +83,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         ExecutionRequest(
             execute=body,
             body=received,
+            subscription=await jobs.subscription(body, received),
             base=base_of(request),
             sync=mode.waits,
             # Its answer may carry no Link header: the official suite reads any as the old form of one.

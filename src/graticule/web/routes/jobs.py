@@ -49,6 +49,7 @@ from graticule.web.requests import (
     workspace_of,
 )  # fmt: skip
 from graticule.web.responses import FilePart, answer, file_response, self_links
+from graticule.web.routes.notifications import notifications
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -121,7 +122,12 @@ async def list_jobs(request: Request) -> Response:
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    return answer(request, _status(request, job), page="job", profile="job-description", **_shown(request, job))
+    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
+    shown = {
+        **_shown(request, job),
+        "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
+    }
+    return answer(request, _status(request, job), page="job", profile="job-description", **shown)
 
 
 @routes.delete(
