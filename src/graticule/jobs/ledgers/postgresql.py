@@ -35,7 +35,7 @@ _READERS = 4
 _ANSWER_S = 5.0
 """Seconds to wait for a connection that reads; then the ledger is unavailable."""
 _CONNECT_S = 3
-_TRIES = 3
+_TRIES = 5
 """How often a group is tried that deadlocked with another process's, or whose connection was lost."""
 _LEAD_S = 2.0
 """Seconds between two looks whether the leader's place is free."""
@@ -149,9 +149,9 @@ class PostgresqlLedger(SqlLedger):
         self._heard_at_claim = self._heard
         return super().claim(claim)
 
-    def _claim(self, db: _Connection, claim: Claim) -> list[Job]:
-        db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
-        return super()._claim(db, claim)
+    def _begin_group(self, db: _Connection, *, claims: bool) -> None:
+        if claims:  # before any row is locked, else two groups could wait for each other
+            db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
 
     def _took(self, future: asyncio.Future[list[Job]], claim: Claim) -> None:
         """Know that nothing is left to claim, unless somebody has said otherwise meanwhile."""

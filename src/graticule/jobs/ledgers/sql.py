@@ -87,7 +87,7 @@ class _Change:
 
     def __init__(self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False) -> None:
         self.kind = kind
-        """``add``, ``take``, ``finish`` or ``discard`` of one job, or ``other``: a function of the connection."""
+        """``add``, ``take``, ``finish`` or ``discard`` of one job; ``claim`` or ``other``: a function of the connection."""
         self.job: Job = what
         self.apply: Callable[[Connection], Any] = what
         self.future = future
@@ -292,7 +292,8 @@ class SqlLedger(ABC):
 
     def claim(self, claim: Claim) -> asyncio.Future[list[Job]]:
         # Early where nobody else claims: the owner's job processes die with it, so the work may begin at once.
-        future = self._change(lambda db: self._claim(db, claim), early=not self.shared)
+        early = not self.shared
+        future = self._change(lambda db: _claim(db, claim, self._lock_free), early=early, kind="claim")
         future.add_done_callback(lambda done: self._took(done, claim))
         return future
 
@@ -482,8 +483,8 @@ class SqlLedger(ABC):
     _lock_free = ""
     """Ends a SELECT whose rows are about to be changed, leaving out those that somebody else changes now."""
 
-    def _claim(self, db: Connection, claim: Claim) -> list[Job]:
-        return _claim(db, claim)
+    def _begin_group(self, db: Connection, *, claims: bool) -> None:
+        """Do what must come first in a group of changes, some of which may be claims."""
 
     def _find_to_change(self, db: Connection, key: JobKey) -> Job:
         row = db.execute(f"{SELECT} WHERE id=? AND workspace=?{self._lock}", (key.id, key.workspace)).fetchone()
@@ -509,8 +510,10 @@ class SqlLedger(ABC):
     def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
         return self._gather(_Change(self._loop.create_future(), kind, job))
 
-    def _change(self, apply: Callable[[Connection], Any], *, early: bool = False) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), "other", apply, early=early))
+    def _change(
+        self, apply: Callable[[Connection], Any], *, kind: str = "other", early: bool = False
+    ) -> asyncio.Future[Any]:
+        return self._gather(_Change(self._loop.create_future(), kind, apply, early=early))
 
     def _gather(self, change: _Change) -> asyncio.Future[Any]:
         """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
@@ -554,10 +557,11 @@ class SqlLedger(ABC):
 
     def _apply_all(self, db: Connection, group: list[_Change]) -> None:
         self._news.clear()
+        self._begin_group(db, claims=any(change.kind == "claim" for change in group))
         batch = _Batch(self._news.append if self.shared else None)
         for change in group:
             change.error = None
-            if change.kind == "other" or not batch.fold(change):
+            if change.kind in ("other", "claim") or not batch.fold(change):
                 batch.write(db)
                 self._apply(db, change)
         batch.write(db)
@@ -592,7 +596,7 @@ def _resolve(group: list[_Change]) -> None:
             change.future.set_result(change.result)
 
 
-def _claim(db: Connection, claim: Claim) -> list[Job]:
+def _claim(db: Connection, claim: Claim, lock: str) -> list[Job]:
     """Take the jobs that are next by the queue's policy."""
     lanes: dict[Lane, Sequence[Head]] = {}
     for (name,) in db.execute(_LANES, ()).fetchall():
@@ -607,7 +611,8 @@ def _claim(db: Connection, claim: Claim) -> list[Job]:
     order = {head.seq: number for number, head in enumerate(chosen)}
     sql = (
         "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1, started=?, updated=?,"
-        f" lease_end=?, revision=revision+1 WHERE seq IN ({', '.join('?' * len(chosen))}) AND status='accepted'"
+        " lease_end=?, revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
+        f" AND seq IN ({', '.join('?' * len(chosen))}){lock})"
         f" RETURNING seq, {', '.join(COLUMNS)}"
     )
     rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
