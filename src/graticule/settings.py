@@ -113,6 +113,12 @@ class Jobs(Section, frozen=True, kw_only=True):
     workers: Positive = 2
     """Jobs that run at the same time on this machine. Each may use a whole core and the memory of its rasters."""
 
+    create_default: Literal["execute", "created"] = "execute"
+    """What becomes of a job that is sent to the list of jobs: ``execute`` runs it, ``created`` keeps it for its start.
+
+    Drafts of OGC API - Processes Part 4 differ; ``Prefer: status="created"`` goes before it.
+    """
+
     executor: Literal["local"] = "local"
     """Where the processes of jobs run: ``local`` is this machine."""
 

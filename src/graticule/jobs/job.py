@@ -85,6 +85,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Name of the exception's class, when the process raised one."""
 
 
+class Preparation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a job was asked for that was created for a later start: what counts beside its body when it is started."""
+
+    headers: dict[str, str] = {}
+    """By their lower-case names."""
+    query: str = ""
+    """The query, still encoded."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job. Moments are microseconds since 1970 in UTC; zero means not yet."""
 
@@ -129,6 +138,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with each change."""
     idempotency_key: str = ""
     label: str = ""
+    preparation: bytes = b""
+    """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
 
     @property
     def key(self) -> JobKey:
@@ -192,7 +203,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Return why the job ended without success, if it did."""
         return _FAILURE.decode(self.failure) if self.failure else None
 
+    def prepared(self) -> Preparation:
+        """Return how the job was asked for, if it was created for a later start."""
+        return _PREPARATION.decode(self.preparation) if self.preparation else Preparation()
+
 
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
 _FAILURE = msgspec.msgpack.Decoder(Failure)
+_PREPARATION = msgspec.msgpack.Decoder(Preparation)
 _SUBSCRIBER = msgspec.msgpack.Decoder(Subscriber)

@@ -143,12 +143,13 @@ class _Writer:
                 kind="activity",
                 name=_RUN,
                 attributes=((LABEL, Typed(f"Run of {job.process}")), (TYPE, Name("wfprov", "ProcessRun"))),
-                # A job that was dismissed while it waited never ran.
+                # A job that was dismissed while it waited never ran, and so used nothing.
                 start=_moment(job.started),
                 end=_moment(job.finished) if job.started else "",
             )
         )
-        self._relate("wasStartedBy", _timed(job.started, activity=_RUN, trigger=_RECORD))
+        if job.started:
+            self._relate("wasStartedBy", _timed(job.started, activity=_RUN, trigger=_RECORD))
 
     def _tell_of_agents(self) -> None:
         """Tell which software ran the job, and for whom."""
@@ -172,7 +173,8 @@ class _Writer:
             self._add_collection(entity, name, _checksum(given), members)
         else:
             self._entity(entity, name, _ARTIFACT, *_given(given))
-        self._relate("used", _timed(self.job.started, activity=_RUN, entity=entity), role=name)
+        if self.job.started:
+            self._relate("used", _timed(self.job.started, activity=_RUN, entity=entity), role=name)
 
     def _add_collection(
         self, entity: Name, label: str, attributes: tuple[Attribute, ...], members: list[tuple[Attribute, ...]]
@@ -271,8 +273,8 @@ def _text(text: str) -> Typed:
 
 
 def _timed(moment: int, **names: Name) -> dict[str, Name | str]:
-    """Return arguments of a relation, with the time if it is known."""
-    return {**names, **({"time": _moment(moment)} if moment else {})}
+    """Return arguments of a relation that came about at a moment."""
+    return {**names, "time": _moment(moment)}
 
 
 def _moment(microseconds: int) -> str:

@@ -175,7 +175,7 @@ class _Writer:
         if route.body:
             operation["requestBody"] = {"required": route.body_required, "content": self._content(route.body)}
         operation["responses"] = self._responses(route)
-        if route.path == EXECUTION and route.body:
+        if route.body and (route.path == EXECUTION or (route.method, route.path) == ("POST", "/jobs")):
             operation["callbacks"] = self._callbacks()
         return operation
 

@@ -38,14 +38,8 @@ _STRING = Name("xsd", "string")
 _ROLE_IN_RDF = Name("prov", "hadRole")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """One way to write provenance."""
-
-    media_type: str
-    encode: Callable[[Provenance], bytes]
-    short: str
-    """Its name for the parameter ``f``."""
+PROV_JSON = "application/provenance+json"
+PROV_N = "text/provenance-notation"
 
 
 # --- PROV-JSON ----------------------------------------------------------------------------------------------------
@@ -424,15 +418,15 @@ def _arguments(relation: Relation) -> Iterator[tuple[str, Name | str]]:
             yield name, relation.arguments[name]
 
 
-FORMS: tuple[Form, ...] = (
-    Form("application/provenance+json", prov_json, "prov-json"),
-    Form("application/json", prov_json, "json"),
-    Form("application/ld+json", prov_jsonld, "jsonld"),
-    Form("application/provenance+xml", prov_xml, "prov-xml"),
-    Form("application/xml", prov_xml, "xml"),
-    Form("text/xml", prov_xml, "text-xml"),
-    Form("text/provenance-notation", prov_n, "provn"),
-    Form("application/n-triples", n_triples, "nt"),
-    Form("text/turtle", turtle, "ttl"),
-)
-"""What is offered; the first is sent to whoever takes anything."""
+FORMS: Mapping[str, Callable[[Provenance], bytes]] = {
+    PROV_JSON: prov_json,
+    "application/json": prov_json,
+    "application/ld+json": prov_jsonld,
+    "application/provenance+xml": prov_xml,
+    "application/xml": prov_xml,
+    "text/xml": prov_xml,
+    PROV_N: prov_n,
+    "application/n-triples": n_triples,
+    "text/turtle": turtle,
+}
+"""How each media type is written; the first is sent to whoever takes anything."""

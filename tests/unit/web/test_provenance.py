@@ -213,9 +213,10 @@ def test_a_run_has_its_times():
     assert str(told.value(JOB.run, PROV.endedAtTime)) == "2023-11-14T22:13:21+00:00"
 
 
-def test_a_job_that_never_began_has_no_times():
+def test_a_job_that_never_began_has_no_times_and_used_nothing():
     told = rdf(never_begun())
 
+    assert (JOB.run, PROV.used, None) not in told
     assert (JOB.run, PROV.startedAtTime, None) not in told
     assert (JOB.run, PROV.endedAtTime, None) not in told
 

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from graticule.web.dialects import pygeoapi
-from graticule.web.routes import api, execution, execution_kvp, files, forms, jobs, landing, previews, processes, static
+from graticule.web.routes import (
+    api,
+    execution,
+    execution_kvp,
+    files,
+    forms,
+    job_management,
+    jobs,
+    landing,
+    previews,
+    processes,
+    provenance,
+    static,
+)
 from graticule.web.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -12,6 +25,8 @@ ROUTES: tuple[Route, ...] = (
     *processes.routes.routes,
     *execution.routes.routes,
     *jobs.routes.routes,
+    *job_management.routes.routes,
+    *provenance.routes.routes,
     *execution_kvp.routes.routes,
     *files.routes.routes,
     *pygeoapi.routes.routes,
