@@ -343,9 +343,8 @@ def _check_schema(request: Request) -> bool:
         raise UnsupportedSchema(f"the schema {schema[:200]!r} is not served; send an execute request ({_SCHEMAS[0]})")
     profiles = wanted_profiles("", profile, "", "", "")
     if profiles and _EXECUTE_PROFILE not in profiles:
-        raise UnsupportedSchema(
-            f"the profile {profiles[0][:200]!r} is not served; send an execute request ({profile_uri(_EXECUTE_PROFILE)})"
-        )
+        served = profile_uri(_EXECUTE_PROFILE)
+        raise UnsupportedSchema(f"the profile {profiles[0][:200]!r} is not served; send an execute request ({served})")
     return bool(schema or profiles)
 
 
