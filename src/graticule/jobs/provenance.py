@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -90,6 +91,10 @@ def provenance_of(job: Job, base: str, description: ProcessDescription | None) -
     return _Writer(job, base, description).write()
 
 
+_Member = Callable[[], tuple[Attribute, ...]]
+"""Tells of one value when it is asked to: of very many none is."""
+
+
 @dataclass
 class _Writer:
     """Gathers what there is to say about one job."""
@@ -112,7 +117,7 @@ class _Writer:
         for index, (name, output) in enumerate(self.job.outputs().items()):
             address = f"{self.here}/results/{quote(name, safe='')}"
             if output.many:
-                members = [_kept(value, f"{address}/{number}") for number, value in enumerate(output.values)]
+                members = [partial(_kept, value, f"{address}/{number}") for number, value in enumerate(output.values)]
                 self._add_collection(Name("job", f"output-{index}"), name, (_location(address),), members)
             else:
                 attributes = _kept(output.values[0], address) if output.values else ()
@@ -169,7 +174,7 @@ class _Writer:
         entity = Name("job", local)
         described = self.description.inputs.get(name) if self.description is not None else None
         if given.startswith(b"[") and (described is None or described.is_list):
-            members = [_given(bytes(value)) for value in _values.decode(given)]
+            members = [partial(_given, bytes(value)) for value in _values.decode(given)]
             self._add_collection(entity, name, _checksum(given), members)
         else:
             self._entity(entity, name, _ARTIFACT, *_given(given))
@@ -177,13 +182,17 @@ class _Writer:
             self._relate("used", _timed(self.job.started, activity=_RUN, entity=entity), role=name)
 
     def _add_collection(
-        self, entity: Name, label: str, attributes: tuple[Attribute, ...], members: list[tuple[Attribute, ...]]
+        self,
+        entity: Name,
+        label: str,
+        attributes: tuple[Attribute, ...],
+        members: Sequence[_Member],
     ) -> None:
         count = _own("count", str(len(members)), "integer")
         self._entity(entity, label, _ARTIFACT, _COLLECTION, *attributes, count)
         for number, member in enumerate(members if len(members) <= MEMBERS else ()):
             name = Name(entity.prefix, f"{entity.local}-{number}")
-            self._entity(name, f"{label} {number}", _ARTIFACT, *member)
+            self._entity(name, f"{label} {number}", _ARTIFACT, *member())
             self._relate("hadMember", {"collection": entity, "entity": name})
 
     def _entity(self, name: Name, label: str, *attributes: Attribute) -> None:

@@ -33,6 +33,7 @@ from graticule.jobs.manager import ExecutionRequest
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobDefinition, JobInputs
 from graticule.ogc.processes import JobRequest
+from graticule.web.merge_patch import merge_patch
 from graticule.web.negotiation import media_type_of, profile_uri, wanted_media_type, wanted_profiles
 from graticule.web.parameters import JOB_ID, PREFER, PROFILE, F
 from graticule.web.preferences import Mode, decide_start_mode, parse_prefer, split_created
@@ -161,7 +162,7 @@ async def change_job(request: Request) -> Response:
     changed: Job | None = None
     while changed is None:
         job = await jobs.get_created(job_id)
-        body = bytes(_merged(msgspec.Raw(job.request), msgspec.Raw(patch)))
+        body = merge_patch(job.request, patch)
         sent = _Sent(_checked_request(body), body)
         # An address that the patch does not change means what it meant when it was sent, wherever this one is sent to.
         same = sent.execute.process == _decode_request.decode(job.request).process
@@ -281,9 +282,8 @@ def _wanted_outputs(request: Request, job: Job, named: msgspec.Raw | None) -> An
     """Return the outputs that a request names, or all that the process has."""
     if named is not None and bytes(named) != b"null":
         return named
-    offers = workspace_of(request).processes.offers()
-    found = next((offer.description.outputs for offer in offers if offer.description.id == job.process), None)
-    return {name: {} for name in (job.outputs() if found is None else found)}
+    offer = workspace_of(request).processes.find(job.process)
+    return {name: {} for name in (job.outputs() if offer is None else offer.description.outputs)}
 
 
 def _with_process(body: bytes, process: str) -> bytes:
@@ -400,20 +400,6 @@ def _process_id(address: str, base: str) -> str:
         if address.startswith(prefix) and rest and "/" not in rest:
             return unquote(rest)
     raise NoSuchProcess(address)
-
-
-def _merged(target: msgspec.Raw | None, patch: msgspec.Raw) -> msgspec.Raw:
-    """Return a JSON value with a patch laid over it (RFC 7396); what is not changed stays as it was written."""
-    if not bytes(patch).lstrip().startswith(b"{"):
-        return patch
-    is_object = target is not None and bytes(target).lstrip().startswith(b"{")
-    members = _decode_members.decode(target) if target is not None and is_object else {}
-    for name, value in _decode_members.decode(patch).items():
-        if bytes(value) == b"null":
-            members.pop(name, None)
-        else:
-            members[name] = _merged(members.get(name), value)
-    return msgspec.Raw(msgspec.json.encode(members))
 
 
 async def _read_nothing(request: Request) -> None:

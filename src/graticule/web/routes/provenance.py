@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.requests import Request
@@ -66,14 +67,15 @@ async def get_provenance(request: Request) -> Response:
     workspace = workspace_of(request)
     job = await workspace.jobs.get(request.path_params["jobID"])
     media_type = _wanted(request)
-    offer = next((offer for offer in workspace.processes.offers() if offer.description.id == job.process), None)
-    told = provenance_of(job, base_of(request), offer.description if offer is not None else None)
+    offer = workspace.processes.find(job.process)
+    description = offer.description if offer is not None else None
+    write = FORMS.get(media_type, prov_n)
+    # In a thread: the request may have megabytes of inputs, whose checksums are taken.
+    content = await asyncio.to_thread(lambda: write(provenance_of(job, base_of(request), description)))
     if media_type == HTML:
-        body = pages.render(request, "provenance", {"jobID": job.id}, notation=prov_n(told).decode())
+        body = pages.render(request, "provenance", {"jobID": job.id}, notation=content.decode())
         return Response(body, 200, {"vary": VARY, **pages.HEADERS}, media_type="text/html; charset=utf-8")
-    charset = "; charset=utf-8" if media_type.startswith("text/") else ""
-    headers = {"vary": VARY, **CONTENT_HEADERS}
-    return Response(FORMS[media_type](told), 200, headers, media_type=f"{media_type}{charset}")
+    return Response(content, 200, {"vary": VARY, **CONTENT_HEADERS}, media_type=media_type)
 
 
 def _wanted(request: Request) -> str:
