@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-import graticule
 from graticule.errors import ProvenanceMissing
-from graticule.jobs.job import Job, StoredValue
+from graticule.jobs.job import Job, StoredOutput, StoredValue
 from graticule.ogc.common import format_time
 from graticule.ogc.processes import ProcessDescription
 from graticule.ogc.prov import (
@@ -36,13 +34,15 @@ from graticule.ogc.prov import (
     Typed,
 )  # fmt: skip
 
+T = TypeVar("T")
+
 OWN = "urn:graticule:prov:"
 """Namespace of what PROV has no word for: status, size, checksum, version."""
 
 MEMBERS = 1000
 """Values of one input or output that become entities of their own; of more, only their number is told."""
 
-_SHOWN = 1000
+_LITERAL = 1000
 """Characters of a literal that stand in the document; a longer one is told by its checksum."""
 
 _DCTERMS = "http://purl.org/dc/terms/"
@@ -91,10 +91,6 @@ def provenance_of(job: Job, base: str, description: ProcessDescription | None) -
     return _Writer(job, base, description).write()
 
 
-_Member = Callable[[], tuple[Attribute, ...]]
-"""Tells of one value when it is asked to: of very many none is."""
-
-
 @dataclass
 class _Writer:
     """Gathers what there is to say about one job."""
@@ -112,17 +108,10 @@ class _Writer:
     def write(self) -> Provenance:
         self._tell_of_run()
         self._tell_of_agents()
-        for index, (name, given) in enumerate(_request.decode(self.job.request).inputs.items()):
-            self._tell_of_input(f"input-{index}", name, bytes(given))
+        for index, (name, given) in enumerate(_request.decode(self.job.request or b"{}").inputs.items()):
+            self._tell_of_input(Name("job", f"input-{index}"), name, bytes(given))
         for index, (name, output) in enumerate(self.job.outputs().items()):
-            address = f"{self.here}/results/{quote(name, safe='')}"
-            if output.many:
-                members = [partial(_kept, value, f"{address}/{number}") for number, value in enumerate(output.values)]
-                self._add_collection(Name("job", f"output-{index}"), name, (_location(address),), members)
-            else:
-                attributes = _kept(output.values[0], address) if output.values else ()
-                self._entity(Name("job", f"output-{index}"), name, _ARTIFACT, *attributes)
-            self._relate("wasGeneratedBy", _timed(self.job.finished, entity=Name("job", f"output-{index}")), role=name)
+            self._tell_of_output(Name("job", f"output-{index}"), name, output)
         prefixes = {
             "job": _iri(f"{self.here}/prov#"),
             "wfprov": WFPROV,
@@ -147,53 +136,55 @@ class _Writer:
             Element(
                 kind="activity",
                 name=_RUN,
-                attributes=((LABEL, Typed(f"Run of {job.process}")), (TYPE, Name("wfprov", "ProcessRun"))),
+                attributes=((LABEL, _text(f"Run of {job.process}")), (TYPE, Name("wfprov", "ProcessRun"))),
                 # A job that was dismissed while it waited never ran, and so used nothing.
                 start=_moment(job.started),
                 end=_moment(job.finished) if job.started else "",
             )
         )
         if job.started:
-            self._relate("wasStartedBy", _timed(job.started, activity=_RUN, trigger=_RECORD))
+            self._relate("wasStartedBy", activity=_RUN, trigger=_RECORD, time=_moment(job.started))
 
     def _tell_of_agents(self) -> None:
         """Tell which software ran the job, and for whom."""
         job = self.job
         software = (TYPE, Name("prov", "SoftwareAgent"))
         engine = (TYPE, Name("wfprov", "WorkflowEngine"))
-        self._agent(_SERVICE, f"Graticule {graticule.__version__}", software, engine, _location(self.base))
-        self._relate("wasAssociatedWith", {"activity": _RUN, "agent": _SERVICE, "plan": _PROCESS})
+        self._agent(_SERVICE, "Graticule", software, engine, _location(self.base))
+        self._relate("wasAssociatedWith", activity=_RUN, agent=_SERVICE, plan=_PROCESS)
         if job.agent:
             self._agent(_WORKER, f"Agent {job.agent}", software)
-            self._relate("actedOnBehalfOf", {"delegate": _WORKER, "responsible": _SERVICE, "activity": _RUN})
+            self._relate("actedOnBehalfOf", delegate=_WORKER, responsible=_SERVICE, activity=_RUN)
         self._agent(_ACTOR, job.actor)
-        self._relate("wasAssociatedWith", {"activity": _RUN, "agent": _ACTOR})
-        self._relate("wasAttributedTo", {"entity": _RECORD, "agent": _ACTOR})
+        self._relate("wasAssociatedWith", activity=_RUN, agent=_ACTOR)
+        self._relate("wasAttributedTo", entity=_RECORD, agent=_ACTOR)
 
-    def _tell_of_input(self, local: str, name: str, given: bytes) -> None:
-        entity = Name("job", local)
+    def _tell_of_input(self, entity: Name, name: str, given: bytes) -> None:
         described = self.description.inputs.get(name) if self.description is not None else None
         if given.startswith(b"[") and (described is None or described.is_list):
-            members = [partial(_given, bytes(value)) for value in _values.decode(given)]
-            self._add_collection(entity, name, _checksum(given), members)
+            values = _values.decode(given)
+            self._entity(entity, name, _ARTIFACT, _COLLECTION, _count(values), *_checksum(given))
+            self._tell_of_members(entity, name, [_given(bytes(value)) for value in _shown(values)])
         else:
             self._entity(entity, name, _ARTIFACT, *_given(given))
         if self.job.started:
-            self._relate("used", _timed(self.job.started, activity=_RUN, entity=entity), role=name)
+            self._relate("used", activity=_RUN, entity=entity, time=_moment(self.job.started), role=name)
 
-    def _add_collection(
-        self,
-        entity: Name,
-        label: str,
-        attributes: tuple[Attribute, ...],
-        members: Sequence[_Member],
-    ) -> None:
-        count = _own("count", str(len(members)), "integer")
-        self._entity(entity, label, _ARTIFACT, _COLLECTION, *attributes, count)
-        for number, member in enumerate(members if len(members) <= MEMBERS else ()):
-            name = Name(entity.prefix, f"{entity.local}-{number}")
-            self._entity(name, f"{label} {number}", _ARTIFACT, *member())
-            self._relate("hadMember", {"collection": entity, "entity": name})
+    def _tell_of_output(self, entity: Name, name: str, output: StoredOutput) -> None:
+        address, values = f"{self.here}/results/{quote(name, safe='')}", output.values
+        if output.many:
+            self._entity(entity, name, _ARTIFACT, _COLLECTION, _count(values), _location(address))
+            members = [_kept(value, f"{address}/{number}") for number, value in enumerate(_shown(values))]
+            self._tell_of_members(entity, name, members)
+        else:
+            self._entity(entity, name, _ARTIFACT, *(_kept(values[0], address) if values else ()))
+        self._relate("wasGeneratedBy", entity=entity, activity=_RUN, time=_moment(self.job.finished), role=name)
+
+    def _tell_of_members(self, collection: Name, label: str, members: Sequence[tuple[Attribute, ...]]) -> None:
+        for number, member in enumerate(members):
+            entity = Name(collection.prefix, f"{collection.local}-{number}")
+            self._entity(entity, f"{label} {number}", _ARTIFACT, *member)
+            self._relate("hadMember", collection=collection, entity=entity)
 
     def _entity(self, name: Name, label: str, *attributes: Attribute) -> None:
         self.elements.append(Element(kind="entity", name=name, attributes=((LABEL, _text(label)), *attributes)))
@@ -201,10 +192,17 @@ class _Writer:
     def _agent(self, name: Name, label: str, *attributes: Attribute) -> None:
         self.elements.append(Element(kind="agent", name=name, attributes=((LABEL, _text(label)), *attributes)))
 
-    def _relate(self, kind: RelationKind, arguments: dict[str, Name | str], *, role: str = "") -> None:
-        if kind == "wasGeneratedBy":
-            arguments["activity"] = _RUN
+    def _relate(self, kind: RelationKind, *, role: str = "", **arguments: Name | str) -> None:
         self.relations.append(Relation(kind=kind, arguments=arguments, role=_text(role).text))
+
+
+def _count(values: Sequence[object]) -> Attribute:
+    return _own("count", str(len(values)), "integer")
+
+
+def _shown(values: Sequence[T]) -> Sequence[T]:
+    """Return the values of a collection that become entities: all, or none if they are very many."""
+    return values if len(values) <= MEMBERS else ()
 
 
 def _given(value: bytes) -> tuple[Attribute, ...]:
@@ -234,7 +232,7 @@ def _kept(value: StoredValue, address: str) -> tuple[Attribute, ...]:
 
 def _literal(content: bytes) -> Iterator[Typed]:
     """Yield the value of a JSON literal that is short enough to be shown; nothing for anything else."""
-    if len(content) > _SHOWN or content[:1] in b"{[n":
+    if len(content) > _LITERAL or content[:1] in b"{[n":
         return
     text = content.decode().strip()
     if content.startswith(b'"'):
@@ -279,11 +277,6 @@ def _iri(address: str) -> str:
 def _text(text: str) -> Typed:
     """Return a text that every form can hold; XML has no control characters."""
     return Typed(_CONTROLS.sub("�", text))
-
-
-def _timed(moment: int, **names: Name) -> dict[str, Name | str]:
-    """Return arguments of a relation that came about at a moment."""
-    return {**names, "time": _moment(moment)}
 
 
 def _moment(microseconds: int) -> str:

@@ -51,7 +51,7 @@ from graticule.web.requests import (
     visit_of,
     workspace_of,
 )
-from graticule.web.responses import VARY, answer, link_header, self_links
+from graticule.web.responses import CONTENT_HEADERS, VARY, answer, link_header, self_links
 from graticule.web.routes.execution import EXECUTION_ANSWERS, EXECUTION_PROBLEMS, check_accept, created, finished, run
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -240,7 +240,7 @@ async def get_definition(request: Request) -> Response:
         lede = "What the job was sent with."
         return answer(request, msgspec.json.decode(body), page="sent", job=job.id, title="Definition", lede=lede)
     links = link_header(JobInputs(inputs={}, outputs={}, links=self_links(request)))
-    return Response(body, headers={"vary": VARY, "link": links}, media_type=JSON)
+    return Response(body, headers={"vary": VARY, "link": links, **CONTENT_HEADERS}, media_type=JSON)
 
 
 @routes.get(
