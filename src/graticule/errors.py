@@ -128,6 +128,15 @@ class OutputNotProduced(NotFound):
         self.output_id = output_id
 
 
+class ProvenanceMissing(NotFound):
+    """The job has not ended yet, so there is nothing to tell of where its results come from."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id!r} is {status}; its provenance is there when it has ended")
+        self.job_id = job_id
+        self.status = status
+
+
 class NoSuchFile(NotFound):
     """No uploaded file of that name exists in the workspace."""
 
@@ -228,6 +237,23 @@ class NotAcceptable(Invalid):
         self.offered = tuple(offered)
 
 
+class ProvenanceNotAcceptable(Invalid):
+    """None of the forms that provenance is offered in was asked for."""
+
+    def __init__(self, accept: str, offered: Sequence[str]) -> None:
+        super().__init__(f"provenance is not offered as {_shown(accept)}; offered: {', '.join(offered)}")
+        self.accept = accept
+        self.offered = tuple(offered)
+
+
+class UnsupportedSchema(Invalid):
+    """A job is described in a way that is not served here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class UnsupportedMediaType(Invalid):
     """A body came in a media type that this resource does not read."""
 
@@ -284,6 +310,17 @@ class DuplicateJob(Conflict):
         super().__init__(f"job {job_id!r} cannot be kept: the idempotency key {key!r} was used before; use another one")
         self.job_id = job_id
         self.key = key
+
+
+class JobLocked(Conflict):
+    """The job waits, runs or has ended, so it can neither be changed nor started."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(
+            f"job {job_id!r} is {status}; only a job that is created can be changed or started. Send a new one to /jobs"
+        )
+        self.job_id = job_id
+        self.status = status
 
 
 class UploadConflict(Conflict):

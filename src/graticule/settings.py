@@ -128,6 +128,12 @@ class Jobs(Section, frozen=True, kw_only=True):
     0, where other machines run `graticule worker` on the same database: none here.
     """
 
+    create_default: Literal["execute", "created"] = "execute"
+    """What becomes of a job that is sent to the list of jobs: ``execute`` runs it, ``created`` keeps it for its start.
+
+    Drafts of OGC API - Processes Part 4 differ; ``Prefer: status="created"`` goes before it.
+    """
+
     executor: Literal["local"] = "local"
     """Where the processes of jobs run: ``local`` is this machine."""
 

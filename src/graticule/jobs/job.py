@@ -92,6 +92,15 @@ class StoredSubscriber(Subscriber, frozen=True, kw_only=True):
     """The authorization as it was sent, sealed; empty where a profile holds it, and where there is none."""
 
 
+class Preparation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a job was asked for that was created for a later start: what counts beside its body when it is started."""
+
+    headers: dict[str, str] = {}
+    """By their lower-case names."""
+    query: str = ""
+    """The query, still encoded."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job. Moments are microseconds since 1970 in UTC; zero means not yet."""
 
@@ -139,6 +148,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
     """The attempts before the present one."""
+    preparation: bytes = b""
+    """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
 
     @property
     def key(self) -> JobKey:
@@ -206,7 +217,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Return why the job ended without success, if it did."""
         return _FAILURE.decode(self.failure) if self.failure else None
 
+    def prepared(self) -> Preparation:
+        """Return how the job was asked for, if it was created for a later start."""
+        return _PREPARATION.decode(self.preparation) if self.preparation else Preparation()
+
 
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
 _FAILURE = msgspec.msgpack.Decoder(Failure)
+_PREPARATION = msgspec.msgpack.Decoder(Preparation)
 _SUBSCRIBER = msgspec.msgpack.Decoder(StoredSubscriber)

@@ -15,6 +15,7 @@ from graticule.errors import (
     Fault,
     InvalidInputs,
     JobFailed,
+    JobLocked,
     NoSuchJob,
     NoSuchNotice,
     ResultNotAvailable,
@@ -24,13 +25,16 @@ from graticule.errors import (
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey
+from graticule.jobs.job import Failure, Job, JobKey, Preparation
 from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
+
+_CHANGED = ("process", "version", "request", "subscriber", "base", "updated")
+"""What another request makes of a created job; its identifier, its owner and its beginning stay."""
 
 _DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
 
@@ -107,6 +111,14 @@ class JobManager:
             If anything in the request does not fit, as far as that can be seen without fetching or opening data;
             no job exists then.
         """
+        offer = self._check(process_id, request)
+        job = self._new(offer, request)
+        end = self.engine.feed.end_of(job.key) if request.sync else None
+        job, kept = self.engine.agent.admit(job)
+        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
+        """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
         execute, policy, subscription = request.execute, self.policy, request.subscription
         assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
@@ -121,13 +133,16 @@ class JobManager:
             faults += subscription.faults
         if faults:
             raise InvalidInputs(faults)
-        at = now()
-        job = Job(
+        return offer
+
+    def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
+        at, subscription = now(), request.subscription
+        return Job(
             id=_new_id(at),
             workspace=self.workspace,
             actor=self.actor,
             type="process" if request.listed else "sync",
-            process=process_id,
+            process=offer.description.id,
             version=offer.description.version,
             sync=request.sync,
             created=at,
@@ -136,9 +151,84 @@ class JobManager:
             subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
         )
-        end = self.engine.feed.end_of(job.key) if request.sync else None
-        job, kept = self.engine.agent.admit(job)
-        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
+        """Check a request and keep it as a job that waits to be started; raises what `submit` raises."""
+        job = self._new(self._check(process_id, request), request)
+        job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
+        await self.engine.ledger.add(job)
+        return job
+
+    async def get_created(self, job_id: str) -> Job:
+        """Return a job that waits to be started.
+
+        Raises
+        ------
+        JobLocked
+            If it was started, or dismissed.
+        """
+        job = await self.get(job_id)
+        if job.status != "created":
+            raise JobLocked(job.id, job.status)
+        return job
+
+    async def change(
+        self, job: Job, process_id: str, request: ExecutionRequest, preparation: Preparation
+    ) -> Job | None:  # fmt: skip
+        """Put another request in place of that of a created job; None if it is not any more as it was read.
+
+        Raises
+        ------
+        JobLocked
+            If it was started or dismissed meanwhile.
+        NoSuchProcess, InvalidInputs
+            If the request does not fit; the job stays as it was.
+        """
+        new = self._new(self._check(process_id, request), request)
+        changes = {name: getattr(new, name) for name in _CHANGED}
+        encoded = msgspec.msgpack.encode(preparation)
+        wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
+        moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+        return moved if moved == wanted else None
+
+    async def start(self, job: Job, execute: Execute, *, waits: bool) -> Submission | None:
+        """Start a created job; None if it is not any more as it was read.
+
+        Parameters
+        ----------
+        job : Job
+            The job, as it was read.
+        execute : Execute
+            Its request.
+        waits : bool
+            Whether somebody will wait for its end.
+
+        Raises
+        ------
+        JobLocked
+            If it was started or dismissed meanwhile.
+        NoSuchProcess, InvalidInputs
+            If its request does not fit any more; it stays created.
+        """
+        kept_subscription = Subscription(kept=job.subscriber, body=job.request)
+        offer = self._check(
+            job.process,
+            ExecutionRequest(execute=execute, body=job.request, base=job.base, subscription=kept_subscription),
+        )
+        wanted = job.moved_to("accepted", at=now(), version=offer.description.version)
+        end = self.engine.feed.end_of(job.key) if waits else None
+        moved: Job | None = None
+        try:
+            moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+        finally:
+            if moved != wanted and end is not None:
+                self.engine.feed.forget(job.key, end)
+        if moved != wanted:
+            return None
+        self.engine.agent.wake()
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept.set_result(None)
+        return Submission(job=moved, offer=offer, kept=kept, end=end)
 
     async def wait(self, submission: Submission, *, seconds: float) -> Job:
         """Wait until a job ends, at most so many `seconds`; return it as it is then.
@@ -152,18 +242,20 @@ class JobManager:
         end = submission.end
         if not end.done():
             # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
-            timer = asyncio.get_running_loop().call_later(seconds, end.cancel)
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
+            end.add_done_callback(lambda _: _be_over(over))
             try:
-                job = await end
-            except asyncio.CancelledError:
-                if not end.cancelled() or ((task := asyncio.current_task()) is not None and task.cancelling()):
-                    raise
-                await submission.kept  # before that, nobody else can read it
-                return await self.get(submission.job.id)
+                await over
             finally:
                 timer.cancel()
-        else:
-            job = end.result()
+        if not end.done():
+            await submission.kept  # before that, nobody else can read it
+            try:
+                return await self.get(submission.job.id)
+            except NoSuchJob:  # refused in this moment: its end is about to be told
+                await end
+        job = end.result()
         failure = job.failed_because()
         if failure is not None and failure.cause == "bad input":
             if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
@@ -181,6 +273,8 @@ class JobManager:
             If it was dismissed.
         """
         job = submission.job
+        if submission.end is not None:
+            self.engine.feed.forget(job.key, submission.end)
         if not submission.offer.description.allows_async:
             await self.dismiss(job.id)
             raise SyncTimeout(job.process, seconds)
@@ -255,6 +349,11 @@ class JobManager:
         return job
 
 
+def _be_over(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def require_success(job: Job) -> None:
     """Raise what says why a job has no results, unless it was successful."""
     if job.status == "successful":
@@ -312,6 +411,13 @@ def _new_id(at: int) -> str:
     number = at // 1000 << 80 | int.from_bytes(os.urandom(10), "big")
     digits = f"{number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _as_read(found: Job, read: Job) -> bool:
+    """Return whether a created job is still as it was read; raises JobLocked if it is no created one any more."""
+    if found.status != "created":
+        raise JobLocked(found.id, found.status)
+    return found.revision == read.revision
 
 
 def _detached(job: Job) -> Job:

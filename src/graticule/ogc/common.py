@@ -15,6 +15,8 @@ REL_EXECUTE = f"{REL}execute"
 REL_RESULTS = f"{REL}results"
 REL_EXCEPTIONS = f"{REL}exceptions"
 REL_LOG = f"{REL}log"
+REL_JOB_DEFINITION = f"{REL}job-definition"
+REL_JOB_INPUTS = f"{REL}job-inputs"
 
 PROFILE = "https://www.opengis.net/def/profile/OGC/0/"
 

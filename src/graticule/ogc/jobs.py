@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from graticule.ogc.common import Document, Link, Problem
 
@@ -33,6 +33,25 @@ class StatusInfo(Document, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+
+class JobInputs(Document, frozen=True, kw_only=True):
+    """What a job was sent with (inputs.yaml of Part 4)."""
+
+    inputs: Any
+    """By identifier, as they were sent."""
+    outputs: Any
+    """What is wanted, by identifier; all of them where nothing was said."""
+    headers: dict[str, str] | None = None
+    """Of a job that was created for a later start: the headers that it was created with."""
+    links: list[Link] = []
+
+
+class JobDefinition(JobInputs, frozen=True, kw_only=True):
+    """What a job was sent with, and what it is a job of (jobDefinition.yaml of Part 4)."""
+
+    entity: str
+    """Address of the process."""
 
 
 class JobList(Document, frozen=True, kw_only=True):

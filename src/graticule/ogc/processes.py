@@ -155,3 +155,12 @@ class Execute(Document, frozen=True, kw_only=True):
     """None: all outputs. Empty: run and return nothing (2.0)."""
     response: Literal["raw", "document"] | None = None
     subscriber: Subscriber | None = None
+
+
+class JobRequest(Execute, frozen=True, kw_only=True):
+    """An execute request as the list of jobs takes it: it names its process (execute-workflows.yaml)."""
+
+    process: str = ""
+    """Address of the process; a relative one starts at the address of the service."""
+    status: Literal["create"] | None = None
+    """``create``: keep the job, and start it later. Other servers' habit; the standard has a preference for it."""

@@ -115,9 +115,16 @@ class Catalog:
 
     def get(self, process_id: str) -> Offer:
         """Return a process; raises NoSuchProcess."""
+        offer = self.find(process_id)
+        if offer is None:
+            raise NoSuchProcess(process_id)
+        return offer
+
+    def find(self, process_id: str) -> Offer | None:
+        """Return a process, if there is one of that identifier."""
         if self._allowed(process_id):
             for source in self._sources:
                 offer = source.find(process_id)
                 if offer is not None:
                     return offer
-        raise NoSuchProcess(process_id)
+        return None

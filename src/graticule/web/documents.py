@@ -19,13 +19,25 @@ from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, R
 from graticule.jobs.job import Job, Manifest, StoredValue
 from graticule.jobs.manager import require_success
 from graticule.jobs.results import ResultStore
-from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem
+from graticule.ogc.common import (
+    HTML,
+    JSON,
+    REL_EXCEPTIONS,
+    REL_JOB_DEFINITION,
+    REL_JOB_INPUTS,
+    REL_LOG,
+    REL_RESULTS,
+    Link,
+    Problem,
+)
 from graticule.ogc.jobs import StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.ogc.prov import REL_PROV
 from graticule.processes.formats import is_json
 from graticule.web.negotiation import admits, choose, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
+from graticule.web.provenance import PROV_JSON
 from graticule.web.requests import accept_of
 from graticule.web.responses import VARY, ContentResponse, FilePart, Part, disposition, file_response
 
@@ -57,7 +69,11 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         Link(href=here, rel="monitor", type=JSON, title="Status"),
         Link(href=f"{here}?f=html", rel="alternate", type=HTML, title="This document as a page"),
         Link(href=f"{base}/jobs", rel="up", type=JSON, title="All jobs"),
+        Link(href=f"{here}/definition", rel=REL_JOB_DEFINITION, type=JSON, title="Request"),
+        Link(href=f"{here}/inputs", rel=REL_JOB_INPUTS, type=JSON, title="Inputs"),
     ]
+    if job.ended:
+        links.append(Link(href=f"{here}/prov", rel=REL_PROV, type=PROV_JSON, title="Provenance"))
     exception: Problem | None = None
     if job.status == "successful":
         links.append(Link(href=f"{here}/results", rel=REL_RESULTS, type=JSON, title="Results"))

@@ -9,6 +9,9 @@ from graticule import errors
 from graticule.ogc.common import Problem as Document
 
 PART1 = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
+PART2 = "http://www.opengis.net/def/exceptions/ogcapi-processes-2/1.0"
+PART4 = "http://www.opengis.net/def/exceptions/ogcapi-processes-4/1.0"
+PART5 = "https://www.opengis.net/def/exceptions/ogcapi-processes-5/1.0"
 INVALID_PARAMETER = f"{PART1}/InvalidParameterValue"
 """No URI is registered for bad inputs; this one is common practice among servers."""
 
@@ -36,6 +39,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.ResultNotReady: Problem(404, f"{PART1}/result-not-ready", "Result not ready"),
     errors.ResultNotAvailable: Problem(404, f"{PART1}/result-not-available", "Result not available"),
     errors.OutputNotProduced: Problem(404, f"{PART1}/no-such-output", "Output not produced"),
+    errors.ProvenanceMissing: Problem(404, f"{PART5}/prov-missing", "No provenance"),
     errors.NoSuchFile: Problem(404, _own("no-such-file"), "No such file"),
     errors.NoSuchNotice: Problem(404, _own("no-such-notification"), "No such notification"),
     errors.NoSuchNotificationProfile: Problem(
@@ -49,11 +53,14 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.InvalidParameter: Problem(400, f"{PART1}/invalid-query-parameter-value", "Invalid parameter"),
     errors.NoSuchOutput: Problem(400, f"{PART1}/no-such-output", "No such output"),
     errors.NotAcceptable: Problem(406, _own("not-acceptable"), "Not acceptable"),
-    errors.UnsupportedMediaType: Problem(415, _own("unsupported-media-type"), "Unsupported media type"),
+    errors.ProvenanceNotAcceptable: Problem(406, f"{PART5}/prov-unsupported-format", "Not acceptable"),
+    errors.UnsupportedMediaType: Problem(415, f"{PART2}/unsupported-media-type", "Unsupported media type"),
+    errors.UnsupportedSchema: Problem(422, f"{PART4}/unsupported-schema", "Unsupported schema"),
     errors.TooLarge: Problem(413, _own("too-large"), "Too large"),
     errors.MethodNotAllowed: Problem(405, _own("method-not-allowed"), "Method not allowed"),
     errors.InvalidRange: Problem(416, _own("invalid-range"), "Range not satisfiable"),
     errors.IllegalTransition: Problem(409, _own("illegal-transition"), "Not possible in this status"),
+    errors.JobLocked: Problem(423, f"{PART4}/locked", "Job locked"),
     errors.UploadConflict: Problem(409, _own("upload-conflict"), "Upload does not continue here"),
     errors.Unauthenticated: Problem(401, _own("unauthenticated"), "Token needed", {"WWW-Authenticate": "Bearer"}),
     errors.AccessDenied: Problem(403, _own("access-denied"), "Access denied"),

@@ -188,14 +188,39 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
     content_type = (header(request, "content-type") or JSON).partition(";")[0].strip().lower()
     if content_type != JSON and not content_type.endswith("+json"):
         raise UnsupportedMediaType(content_type, [JSON])
+    body = await read_json(request)
+    return parse_body(body, kind), body
+
+
+async def read_json(request: Request) -> bytes:
+    """Return the JSON body of a request as it came, whatever it calls itself; it is not too large nor too deep.
+
+    Raises
+    ------
+    TooLarge
+        If it is larger than ``server.body_limit_mib``.
+    InvalidBody
+        If it is missing, or nested too deeply.
+    """
     settings = visit_of(request).parts.settings
     body = await read_bytes(request, settings.server.body_limit_mib << 20)
     if not body.strip():
         raise InvalidBody('the request has no body; send a JSON document such as {"inputs": {}}')
     if body.count(b"[") + body.count(b"{") > settings.limits.json_depth:
         _check_depth(body, settings.limits.json_depth)
+    return body
+
+
+def parse_body(body: bytes, kind: type[T]) -> T:
+    """Return a JSON body as a document of a standard.
+
+    Raises
+    ------
+    InvalidBody
+        If it is no JSON, or has a member of a wrong type; the fault names the place.
+    """
     try:
-        return _decoder(kind).decode(body), body
+        return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         pointer = _pointer(_with_key(path.strip("`"), body, kind))

@@ -77,6 +77,21 @@ _SUMMARY: dict[str, Schema] = {
     "links": _LINKS,
 }
 
+_SENT: dict[str, Schema] = {
+    "inputs": {"type": "object", "description": "By identifier, as they were sent."},
+    "outputs": {
+        "type": "object",
+        "description": "What is wanted; all outputs where nothing was said.",
+        "additionalProperties": {"type": "object"},
+    },
+    "headers": {
+        "type": "object",
+        "description": "Of a created job: the headers that count when it is started.",
+        "additionalProperties": _text(),
+    },
+    "links": _LINKS,
+}
+
 _PLAIN: list[Schema] = [
     {"type": "string"},
     {"type": "number"},
@@ -289,6 +304,35 @@ COMPONENTS: dict[str, Schema] = {
         },
         description="What to run a process with.",
     ),
+    "executeJob": {
+        "description": "What to run, and what to run it with.",
+        "allOf": [
+            ref("execute"),
+            _object(
+                {
+                    "process": _text("Address of a process of this service, or its identifier.", minLength=1),
+                    "status": _text(
+                        '`create` keeps the job for a later start, as `Prefer: status="created"` does.',
+                        enum=["create"],
+                        nullable=True,
+                    ),
+                },
+                ["process"],
+            ),
+        ],
+    },
+    "jobPatch": {
+        "type": "object",
+        "description": "Members to change in what a created job was sent with (RFC 7396); null removes one.",
+    },
+    "jobInputs": _object(_SENT, ["inputs", "outputs"], description="What a job was sent with."),
+    "jobDefinition": {
+        "description": "What a job was sent with: as it was sent, or a document of its own (profile `job-definition`).",
+        "anyOf": [
+            ref("executeJob"),
+            _object({"entity": _text("Address of the process."), **_SENT}, ["entity", "inputs", "outputs"]),
+        ],
+    },
     "results": {
         "type": "object",
         "description": "Outputs by identifier: bare literals, qualified values, boxes or links; an array where an "

@@ -9,11 +9,13 @@ from graticule.web.routes import (
     execution_kvp,
     files,
     forms,
+    job_management,
     jobs,
     landing,
     notifications,
     previews,
     processes,
+    provenance,
     static,
 )  # fmt: skip
 from graticule.web.routing import Route
@@ -25,6 +27,8 @@ ROUTES: tuple[Route, ...] = (
     *execution.routes.routes,
     *jobs.routes.routes,
     *notifications.routes.routes,
+    *job_management.routes.routes,
+    *provenance.routes.routes,
     *execution_kvp.routes.routes,
     *files.routes.routes,
     *pygeoapi.routes.routes,

@@ -77,7 +77,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     jobs, prefer = workspace_of(request).jobs, prefer_of(request)
     offer = jobs.catalog.get(process_id)
     mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
-    _check_accept(request, offer.description, waits=mode.waits)
+    check_accept(accept_of(request), offer.description, waits=mode.waits)
     submission = jobs.submit(
         process_id,
         ExecutionRequest(
@@ -96,16 +96,23 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     job = await _wait(request, jobs, submission, mode)
     if not job.ended:
         return created(request, await jobs.let_go(submission, seconds=mode.timeout), mode)
+    return finished(request, job, body, offer.description, mode)
+
+
+def finished(
+    request: Request, job: Job, execute: Execute, description: ProcessDescription, mode: Mode
+) -> Response:  # fmt: skip
+    """Return the answer to an execution whose job has ended: its results, or why there are none."""
     require_success(job)
     results = Results(
         job=job,
         manifest=job.outputs(),
-        execute=body,
-        description=offer.description,
-        store=jobs.engine.results,
+        execute=execute,
+        description=description,
+        store=workspace_of(request).jobs.engine.results,
         base=base_of(request),
     )
-    response = results_response(request, results, prefer, profiles_of(request), executing=True)
+    response = results_response(request, results, prefer_of(request), profiles_of(request), executing=True)
     # The result came in time: whoever preferred a job did not get one.
     applied = [one for one in mode.applied if one != RESPOND_ASYNC]
     if applied:
@@ -114,9 +121,8 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     return response
 
 
-def _check_accept(request: Request, description: ProcessDescription, *, waits: bool) -> None:
+def check_accept(accept: str, description: ProcessDescription, *, waits: bool) -> None:
     """Refuse an Accept header that nothing can serve before there is a job."""
-    accept = accept_of(request)
     if accept in ("", "*/*", JSON):
         return
     offered = [JSON, HTML]
@@ -126,8 +132,8 @@ def _check_accept(request: Request, description: ProcessDescription, *, waits: b
     choose(accept, offered)
 
 
-def created(request: Request, job: Job, mode: Mode) -> Response:
-    """Return the answer to a job that was taken on: 201, its address and its status."""
+def created(request: Request, job: Job, mode: Mode, *, status: int = 201) -> Response:
+    """Return the answer to a job that was taken on: its address and its status."""
     base = base_of(request)
     headers = {"location": f"{base}/jobs/{job.id}"}
     if mode.applied:
@@ -136,7 +142,7 @@ def created(request: Request, job: Job, mode: Mode) -> Response:
     if not (admits(accept, JSON) or admits(accept, HTML)):
         # The job exists: a status document that was not asked for is better than an error without its address.
         request = _asking_for_json(request)
-    return answer(request, status_info(job, base), page="job", status=201, headers=headers)
+    return answer(request, status_info(job, base), page="job", status=status, headers=headers)
 
 
 def _asking_for_json(request: Request) -> Request:
@@ -150,12 +156,7 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
     job = await jobs.wait(submission, seconds=quick)
     if job.ended or mode.timeout <= quick:
         return job
-    end = jobs.engine.feed.end_of(submission.job.key)
-    watched = Submission(job=submission.job, offer=submission.offer, kept=submission.kept, end=end)
-    job = await jobs.get(submission.job.id)
-    if job.ended:
-        return job
-    waiting = asyncio.ensure_future(jobs.wait(watched, seconds=mode.timeout - quick))
+    waiting = asyncio.ensure_future(jobs.wait(submission, seconds=mode.timeout - quick))
     hung_up = asyncio.ensure_future(_hang_up(request))
     try:
         await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)

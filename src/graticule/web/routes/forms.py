@@ -82,6 +82,17 @@ async def submit_form(request: Request) -> Response:
     return _see(f"{base_of(request)}/jobs/{job_id}")
 
 
+@routes.post("/jobs/{jobID}/start", hidden=True)
+async def start(request: Request) -> Response:
+    """Start a created job, and lead to it."""
+    _check_site(request)
+    jobs, started = workspace_of(request).jobs, None
+    while started is None:
+        job = await jobs.get_created(request.path_params["jobID"])
+        started = await jobs.start(job, _execute.decode(job.request), waits=False)
+    return _see(f"{base_of(request)}/jobs/{started.job.id}")
+
+
 @routes.post("/jobs/{jobID}/dismissal", hidden=True)
 async def dismiss(request: Request) -> Response:
     """Dismiss a job as DELETE does, which forms cannot send; of one that had ended nothing is left but the list."""

@@ -297,7 +297,7 @@ async def _results(request: Request) -> Results:
 
 def _results_of(request: Request, job: Job) -> Results:
     workspace = workspace_of(request)
-    offer = next((o for o in workspace.processes.offers() if o.description.id == job.process), None)
+    offer = workspace.processes.find(job.process)
     return Results(
         job=job,
         manifest=job.outputs(),
