@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -131,6 +131,10 @@ class Parts:
             self._uploads[workspace] = Uploads(folder, self.samples)
         return self._uploads[workspace]
 
+    def file_finder(self, workspace: str, actor: str) -> Callable[[str], Path | None]:
+        """Return what finds the files that an actor's inputs may refer to: where there are tokens, only its own."""
+        return partial(self.uploads(workspace).find, actor=actor if self.settings.security.tokens else None)
+
     def _bundle(self, visitor: Visitor) -> Workspace:
         files = self.uploads(visitor.workspace)
         jobs = JobManager(
@@ -140,7 +144,7 @@ class Parts:
             catalog=self.catalog,
             engine=self.engine,
             policy=self.policy,
-            find_file=files.find,
+            find_file=self.file_finder(visitor.workspace, visitor.actor),
         )
         return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
 
@@ -243,7 +247,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         if b'"href"' not in job.request:
             return encoded_policy
         execute = _execute.decode(job.request)
-        local, _ = own_files(execute, job.base, parts.uploads(job.workspace).find)
+        local, _ = own_files(execute, job.base, parts.file_finder(job.workspace, job.actor))
         return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local))
 
     agent = Agent(
