@@ -109,7 +109,7 @@ def test_a_job_that_runs_later_still_finds_the_file_of_its_actor(guarded: Server
 
 def content_when_done(http: httpx2.Client, job: str) -> bytes:
     deadline = time.monotonic() + 20
-    while not http.get(job).json()["status"] == "successful" and time.monotonic() < deadline:
+    while http.get(job).json()["status"] != "successful" and time.monotonic() < deadline:
         time.sleep(0.05)
     return http.get(f"{job}/results/octets", headers={"Accept": "*/*"}).content
 
