@@ -123,7 +123,7 @@ class PygeoapiProcess:
                 media_type, value = processor.execute(data)
         except (GraticuleError, MemoryError, OSError):
             raise  # not the request's fault: the plug-in or the machine's
-        except Exception as error:  # noqa: BLE001 - edge: whatever a processor raises, pygeoapi answers as a bad request
+        except Exception as error:
             raise InvalidInputs([Fault("/inputs", self._told(error))]) from error
         return outputs_of(value, media_type or JSON, tuple(self.description.outputs))
 

@@ -36,13 +36,14 @@ from graticule.web.negotiation import wanted_media_type
 from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import (
     base_of,
+    check_members,
     cursor_of,
     encode_cursor,
     header,
     limit_of,
+    no_json,
     read_bytes,
     visit_of,
-    why_no_json,
     workspace_of,
 )
 from graticule.web.responses import VARY, ContentResponse, FilePart, Part
@@ -121,7 +122,8 @@ def _decoded(body: bytes, depth: int) -> dict[str, Any]:
     try:
         asked = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"invalid request data: {why_no_json(body, error)}") from error
+        raise no_json(body, error, "invalid request data") from error
+    check_members(body)
     if not isinstance(asked, dict):
         raise InvalidBody('invalid request data: send an object such as {"inputs": []}')
     return asked
