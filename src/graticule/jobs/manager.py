@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -15,6 +17,7 @@ from graticule.errors import (
     Fault,
     InvalidInputs,
     JobFailed,
+    JobGone,
     NoSuchJob,
     ResultNotAvailable,
     ResultNotReady,
@@ -23,14 +26,26 @@ from graticule.errors import (
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import check_subscriber
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey
+from graticule.jobs.job import Failure, Job, JobKey, Source
 from graticule.jobs.ledger import JobQuery, Ledger, Page
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
-from graticule.processes.inputs import ReferencePolicy
+from graticule.processes.inputs import OwnResult, ReferencePolicy
 
 _DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFiles:
+    """What the service itself keeps of what the references of a request lead to."""
+
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Paths of uploads and samples, by the references to them."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Results of jobs, by the references to them."""
+    faults: Sequence[Fault] = ()
+    """One for each reference to what is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,8 @@ class ExecutionRequest:
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
+    files: OwnFiles = field(default_factory=OwnFiles)
+    """What `JobManager.look_up` found."""
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
 
@@ -83,6 +100,53 @@ class JobManager:
     find_file: Callable[[str], Path | None]
     """Gives the path of an uploaded or sample file by its address below ``/files/``."""
 
+    async def look_up(self, execute: Execute, base: str, body: bytes) -> OwnFiles:
+        """Find the uploads, samples and results of jobs to which a request refers.
+
+        Parameters
+        ----------
+        execute : Execute
+            The request.
+        base : str
+            Address of the service as the client sees it.
+        body : bytes
+            The same, as received.
+        """
+        if b'"href"' not in body:
+            return OwnFiles()
+        places, faults = own_files(execute, base, self.find_file)
+        sources: dict[str, Source] = {}
+        for pointer, href, address in _own_references(execute, base, "jobs"):
+            if (named := _RESULT.fullmatch(address)) is not None:
+                try:
+                    sources[href] = await self._source(href, named)
+                except _Sourceless as error:
+                    faults.append(Fault(pointer, str(error)))
+        return OwnFiles(places=places, sources=sources, faults=faults)
+
+    async def _source(self, href: str, named: re.Match[str]) -> Source:
+        """Return the result that an address names; raises _Sourceless with the reason why there is none."""
+        name, index = named["output"], named["index"]
+        try:
+            job = await self.get(named["job"])
+        except (NoSuchJob, JobGone):
+            raise _Sourceless(f"no job with the result {href!r} is kept here; run it again") from None
+        if job.status != "successful":
+            raise _Sourceless(f"job {job.id} is {job.status}; refer to its results when it is successful")
+        outputs = job.outputs()
+        output = outputs.get(unquote(name)) if name else None
+        known = ", ".join(outputs) or "none"
+        if output is None:
+            raise _Sourceless(f"name one output of job {job.id}, as in …/results/NAME; it has: {known}")
+        if output.many and index is None:
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; name one, as in …/{name}/0")
+        if int(index or 0) >= len(output.values):
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; they are counted from 0")
+        value = output.values[int(index or 0)]
+        if value.href is not None:
+            raise _Sourceless(f"this result lies elsewhere; refer to {value.href}")
+        return Source(job=job.id, value=value)
+
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
 
@@ -95,11 +159,11 @@ class JobManager:
             no job exists then.
         """
         offer = self.catalog.get(process_id)
-        execute, policy = request.execute, self.policy
-        faults: list[Fault] = []
-        if b'"href"' in request.body:
-            local, faults = own_files(execute, request.base, self.find_file)
-            policy = msgspec.structs.replace(policy, local_files=local)
+        execute, files, policy = request.execute, request.files, self.policy
+        faults = [*files.faults]
+        if files.places or files.sources:
+            results = own_results(files.sources, self.workspace, self.engine.results)
+            policy = msgspec.structs.replace(policy, local_files=dict(files.places), own_results=results)
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
@@ -121,6 +185,7 @@ class JobManager:
             request=request.body,
             subscriber=b"" if execute.subscriber is None else msgspec.msgpack.encode(execute.subscriber),
             base=request.base,
+            sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
         )
         end = self.engine.feed.end_of(job.key) if request.sync else None
         job, kept = self.engine.agent.admit(job)
@@ -234,22 +299,48 @@ def require_success(job: Job) -> None:
     )
 
 
+_RESULT = re.compile(r"(?P<job>[^/?#]+)/results(?:/(?P<output>[^/?#]+)(?:/(?P<index>[0-9]{1,9}))?)?/?")
+"""What follows ``/jobs/`` in the address of a result."""
+
+
+class _Sourceless(Exception):
+    """An address of the service leads to no result that may be an input; the message says why."""
+
+
+def own_results(sources: Mapping[str, Source], workspace: str, store: ResultStore) -> dict[str, OwnResult]:
+    """Return the results to which inputs refer as a job process reads them."""
+    return {
+        href: OwnResult(
+            media_type=source.value.media_type,
+            path=str(store.path_of(JobKey(workspace, source.job), source.value)) if source.value.file else "",
+            content=source.value.content,
+        )
+        for href, source in sources.items()
+    }
+
+
 def own_files(
     execute: Execute, base: str, find_file: Callable[[str], Path | None]
 ) -> tuple[dict[str, str], list[Fault]]:  # fmt: skip
     """Return the paths of our own files among the references of a request, and a fault for each unknown one."""
     paths: dict[str, str] = {}
     faults: list[Fault] = []
-    for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in (f"{base}/files/", "/files/"):
-            if href.startswith(prefix):
-                path = find_file(href.removeprefix(prefix))
-                if path is None:
-                    faults.append(Fault(pointer, _missing(href)))
-                else:
-                    paths[href] = str(path)
-                break
+    for pointer, href, address in _own_references(execute, base, "files"):
+        path = find_file(address)
+        if path is None:
+            faults.append(Fault(pointer, _missing(href)))
+        else:
+            paths[href] = str(path)
     return paths, faults
+
+
+def _own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
+    for pointer, href in _hrefs(execute.inputs, "/inputs"):
+        for prefix in (f"{base}/{kind}/", f"/{kind}/"):
+            if href.startswith(prefix):
+                yield pointer, href, href.removeprefix(prefix)
+                break
 
 
 def _missing(href: str) -> str:

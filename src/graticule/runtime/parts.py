@@ -32,7 +32,7 @@ from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job
 from graticule.jobs.ledgers.sqlite import SqliteLedger
-from graticule.jobs.manager import Engine, JobManager, own_files
+from graticule.jobs.manager import Engine, JobManager, own_files, own_results
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute, ProcessDescription
@@ -248,7 +248,8 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
             return encoded_policy
         execute = _execute.decode(job.request)
         local, _ = own_files(execute, job.base, parts.file_finder(job.workspace, job.actor))
-        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local))
+        sources = own_results(job.own_sources(), job.workspace, results)
+        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local, own_results=sources))
 
     agent = Agent(
         ledger, executor, feed, results, lambda _: catalog, policy_of,

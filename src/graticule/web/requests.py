@@ -260,7 +260,7 @@ def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, strict=False)  # type: ignore[arg-type]
+_members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, strict=False)
 """Numbers stay text, since only the names are looked at."""
 
 

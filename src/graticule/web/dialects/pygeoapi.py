@@ -98,7 +98,9 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execution, body=received, base=base, sync=waits))
+    files = await jobs.look_up(execution, base, received)
+    asked_for = ExecutionRequest(execute=execution, body=received, base=base, sync=waits, files=files)
+    submission = jobs.submit(process_id, asked_for)
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
     if not waits:

@@ -78,12 +78,14 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     offer = jobs.catalog.get(process_id)
     mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
     _check_accept(request, offer.description, waits=mode.waits)
+    base = base_of(request)
     submission = jobs.submit(
         process_id,
         ExecutionRequest(
             execute=body,
             body=received,
-            base=base_of(request),
+            base=base,
+            files=await jobs.look_up(body, base, received),
             sync=mode.waits,
             # Its answer may carry no Link header: the official suite reads any as the old form of one.
             listed=not (mode.waits and speaks_1_0(body)),

@@ -123,8 +123,9 @@ def _all_faults(request: Request, offer: Offer, form: Form) -> Form:
 async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
-    body = msgspec.json.encode(execute)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request)))
+    body, base = msgspec.json.encode(execute), base_of(request)
+    files = await jobs.look_up(execute, base, body)
+    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base, files=files))
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)
