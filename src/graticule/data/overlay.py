@@ -45,6 +45,7 @@ the CRS is torn between them it is half."""
 TWIST = 1e-3
 """Pixels, and share of its area, that a bent polygon may lose when it is made valid."""
 
+_TURN_LEFT = np.array([(0.0, 0.0), (1e-5, 0.0), (0.0, 1e-5)])
 _PROBES = np.arange(-180.0, 181.0, 30.0)
 _PROBE_LATITUDES = (-50.0, 10.0, 40.0)
 _NO_PLACE = "lies outside what the raster's CRS can show; cut it there"
@@ -103,8 +104,11 @@ class PixelPlane:
             reach = f"{west:.6g} to {east:.6g}"
             raise Unplaceable(f"has longitudes from {reach}; send such between -{MOST_DEGREES:g} and {MOST_DEGREES:g}")
         area = shapely.force_2d(area)
-        parts = list(self._split(area)) if self._turn is None else list(self._repeated(area, self._turn))
-        return _polygons(shapely.union_all(parts, grid_size=GRID))
+        try:
+            parts = list(self._split(area)) if self._turn is None else list(self._repeated(area, self._turn))
+            return _polygons(shapely.union_all(parts, grid_size=GRID))
+        except shapely.GEOSException as error:
+            raise Unplaceable(f"cannot be brought onto the pixels ({error}); simplify it") from error
 
     # --- where the plane repeats itself after 360 degrees ---
 
@@ -136,6 +140,8 @@ class PixelPlane:
         area = shapely.transform(area, self._unwrapped)
         if area.is_empty:
             return
+        if math.isfinite(sum(area.bounds)) and not area.is_valid:
+            area = _made_valid(area)  # rounding has brought corners to lie on each other
         west, _, east, _ = area.bounds
         if not math.isfinite(sum(area.bounds)):
             raise Unplaceable(_NO_PLACE)
@@ -144,7 +150,7 @@ class PixelPlane:
         step = abs(turn)
         for number in range(math.ceil(-east / step), math.floor((width - west) / step) + 1):
             copy = translate(area, number * step) if number else area
-            yield copy if near.covers(copy) else _polygons(shapely.make_valid(copy).intersection(near))
+            yield copy if near.covers(copy) else _polygons(copy.intersection(near))
 
     def _unwrapped(self, points: NDArray[Any]) -> NDArray[Any]:
         """Return points on the plane as if it went on without end to the east and the west."""
@@ -179,38 +185,26 @@ class PixelPlane:
 
     def _bent(self, polygon: BaseGeometry, west: float, east: float) -> BaseGeometry:
         """Return a polygon between two meridians on the plane."""
-        bent = shapely.transform(polygon, lambda points: self._between_seams(points, west, east))
-        if not math.isfinite(sum(bent.bounds)):
+        here = shapely.get_coordinates(polygon)
+        middles = (here[1:] + here[:-1]) / 2
+        inside = shapely.get_coordinates(polygon.representative_point()) + _TURN_LEFT
+        # All at once: each call costs as much as a thousand points.
+        placed = self._between_seams(np.concatenate([here, middles, inside]), west, east)
+        there, middles, inside = np.split(placed, [len(here), len(here) + len(middles)])
+        if not np.isfinite(there).all():
             raise Unplaceable(_NO_PLACE)
-        rings = zip(_rings(polygon), _rings(bent), strict=True)
-        if not all(self._is_whole(here, there, west, east) for here, there in rings):
+        if not _is_whole(there, middles, _edges(polygon)):
             raise Unplaceable(_TORN)
-        size = abs(float(shapely.Polygon(bent.exterior).area)) - sum(
-            shapely.Polygon(ring).area for ring in bent.interiors
-        )
-        if size > TWIST and shapely.is_ccw(bent.exterior) != (
-            shapely.is_ccw(polygon.exterior) == self._is_right_handed(polygon)
-        ):
+        bent = shapely.set_coordinates(shapely.from_wkb(polygon.wkb), there)
+        size = shapely.Polygon(bent.exterior).area - sum(shapely.Polygon(ring).area for ring in bent.interiors)
+        keeps_side = shapely.is_ccw(bent.exterior) == shapely.is_ccw(polygon.exterior)
+        if size > TWIST and keeps_side != _turns_left(inside):
             raise Unplaceable(_TORN)  # what was outside has become inside: it holds the point that the CRS cannot show
         if not bent.is_valid:
-            bent = shapely.make_valid(bent, method="structure", keep_collapsed=False)
+            bent = _made_valid(bent)
             if abs(bent.area - size) > TWIST * (1 + size):
                 raise Unplaceable(_TORN)
         return bent
-
-    def _is_whole(self, here: NDArray[Any], there: NDArray[Any], west: float, east: float) -> bool:
-        """Whether the edges of a ring are still in one piece."""
-        middles = self._between_seams((here[1:] + here[:-1]) / 2, west, east)
-        off = np.hypot(*(middles - (there[1:] + there[:-1]) / 2).T)
-        lengths = np.hypot(*(there[1:] - there[:-1]).T)
-        return bool((off <= STRAIGHTNESS * lengths + TWIST).all())
-
-    def _is_right_handed(self, polygon: BaseGeometry) -> bool:
-        """Whether north lies to the left of east on the plane, inside a polygon."""
-        point = shapely.get_coordinates(polygon.representative_point())
-        at, east, north = self._placed(point + np.array([(0, 0), (1e-5, 0), (0, 1e-5)]))
-        (a, b), (c, d) = east - at, north - at
-        return bool(a * d - b * c > 0)
 
     def _between_seams(self, points: NDArray[Any], west: float, east: float) -> NDArray[Any]:
         """Return points on the plane, those on the outer meridians on the side of the others."""
@@ -305,8 +299,30 @@ def _polygons(geometry: BaseGeometry) -> BaseGeometry:
     return MultiPolygon([part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"])
 
 
-def _rings(polygon: BaseGeometry) -> list[NDArray[Any]]:
-    return [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+def _made_valid(geometry: BaseGeometry) -> BaseGeometry:
+    return _polygons(shapely.make_valid(geometry, method="structure", keep_collapsed=False))
+
+
+def _edges(polygon: BaseGeometry) -> NDArray[np.bool_]:
+    """Return which two neighbours among the corners of a polygon are the ends of an edge, not of two rings."""
+    ends = np.cumsum([len(ring.coords) for ring in (polygon.exterior, *polygon.interiors)])
+    edges = np.ones(ends[-1] - 1, bool)
+    edges[ends[:-1] - 1] = False
+    return edges
+
+
+def _is_whole(corners: NDArray[Any], middles: NDArray[Any], edges: NDArray[np.bool_]) -> bool:
+    """Whether the edges between corners are in one piece: the middle of each lies between its ends."""
+    with np.errstate(invalid="ignore"):
+        off = np.hypot(*(middles - (corners[1:] + corners[:-1]) / 2).T)
+    lengths = np.hypot(*(corners[1:] - corners[:-1]).T)
+    return bool((off <= STRAIGHTNESS * lengths + TWIST)[edges].all())
+
+
+def _turns_left(points: NDArray[Any]) -> bool:
+    """Whether the way from the first of three points to the second and the third turns to the left."""
+    (a, b), (c, d) = points[1] - points[0], points[2] - points[0]
+    return bool(a * d - b * c > 0)
 
 
 def _central_meridian(definition: Any) -> float | None:
