@@ -232,9 +232,9 @@ class NotAcceptable(Invalid):
     """None of the representations that are offered was asked for."""
 
     def __init__(self, accept: str, offered: Sequence[str]) -> None:
-        super().__init__(f"nothing here is {_shown(accept)}; offered: {', '.join(offered)}")
+        super().__init__(f"nothing here is {_shown(accept)}; offered: {', '.join(dict.fromkeys(offered))}")
         self.accept = accept
-        self.offered = tuple(offered)
+        self.offered = tuple(dict.fromkeys(offered))
 
 
 class ProvenanceNotAcceptable(Invalid):

@@ -95,8 +95,16 @@ class Uploads:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def find(self, address: str) -> Path | None:
-        """Return the file behind an address below ``/files/`` (``{id}/{name}`` or ``samples/{name}``), if it exists."""
+    def find(self, address: str, *, actor: str | None = None) -> Path | None:
+        """Return the file behind an address below ``/files/``, if it exists.
+
+        Parameters
+        ----------
+        address : str
+            ``{id}/{name}`` or ``samples/{name}``.
+        actor : str, optional
+            Whose upload it must be; None: anybody's.
+        """
         identifier, _, name = unquote(address).partition("/")
         if not name or "/" in name or name.startswith("."):
             return None
@@ -104,7 +112,7 @@ class Uploads:
             path = self._samples / name
             return path if path.is_file() else None
         upload = self._read(identifier)
-        if upload is None or not upload.complete or upload.name != name:
+        if upload is None or not upload.complete or upload.name != name or actor not in (None, upload.actor):
             return None
         return self._folder / identifier / name
 

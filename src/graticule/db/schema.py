@@ -70,7 +70,8 @@ CREATE TABLE jobs (
     label TEXT NOT NULL,
     lane <NAME> NOT NULL DEFAULT '',
     history <BYTES> NOT NULL DEFAULT <EMPTY>,
-    preparation <BYTES> NOT NULL DEFAULT <EMPTY>
+    preparation <BYTES> NOT NULL DEFAULT <EMPTY>,
+    sources <BYTES> NOT NULL DEFAULT <EMPTY>
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq);
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';

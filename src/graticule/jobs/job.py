@@ -62,6 +62,14 @@ class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
     """True where the description allows more than one value, so that an array is the answer even for one."""
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a job to which an input of another one refers, as it was when that one was sent."""
+
+    job: str
+    """Identifier of the job that has it."""
+    value: StoredValue
+
+
 Manifest = dict[str, StoredOutput]
 """The outputs of a job by identifier."""
 
@@ -150,6 +158,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The attempts before the present one."""
     preparation: bytes = b""
     """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
+    sources: bytes = b""
+    """The results of other jobs among its inputs, a `Source` by the address that names it; empty: there are none."""
 
     @property
     def key(self) -> JobKey:
@@ -213,6 +223,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Return the outputs that were kept; none before the job is successful."""
         return _MANIFEST.decode(self.manifest) if self.manifest else {}
 
+    def own_sources(self) -> dict[str, Source]:
+        """Return the results of other jobs to which its inputs refer, by the addresses that stand there."""
+        return _SOURCES.decode(self.sources) if self.sources else {}
+
     def failed_because(self) -> Failure | None:
         """Return why the job ended without success, if it did."""
         return _FAILURE.decode(self.failure) if self.failure else None
@@ -223,6 +237,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
+_SOURCES = msgspec.msgpack.Decoder(dict[str, Source])
 _FAILURE = msgspec.msgpack.Decoder(Failure)
 _PREPARATION = msgspec.msgpack.Decoder(Preparation)
 _SUBSCRIBER = msgspec.msgpack.Decoder(StoredSubscriber)

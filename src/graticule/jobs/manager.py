@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -15,6 +17,7 @@ from graticule.errors import (
     Fault,
     InvalidInputs,
     JobFailed,
+    JobGone,
     JobLocked,
     NoSuchJob,
     NoSuchNotice,
@@ -25,18 +28,30 @@ from graticule.errors import (
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey, Preparation
+from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
 from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
-from graticule.processes.inputs import ReferencePolicy
+from graticule.processes.inputs import OwnResult, ReferencePolicy
 
-_CHANGED = ("process", "version", "request", "subscriber", "base", "updated")
+_CHANGED = ("process", "version", "request", "subscriber", "base", "updated", "sources")
 """What another request makes of a created job; its identifier, its owner and its beginning stay."""
 
 _DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFiles:
+    """What the service itself keeps of what the references of a request lead to."""
+
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Paths of uploads and samples, by the references to them."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Results of jobs, by the references to them."""
+    faults: Sequence[Fault] = ()
+    """One for each reference to what is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +62,12 @@ class ExecutionRequest:
     body: bytes
     """The same, as received; it is kept with the job."""
     subscription: Subscription | None = None
-    """Its subscriber, from `JobManager.subscription`; without it nobody is told."""
+    """Its subscriber, as `JobManager.request` gives it; without it nobody is told."""
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
+    files: OwnFiles = field(default_factory=OwnFiles)
+    """What `JobManager.request` found of what it refers to."""
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
 
@@ -93,12 +110,62 @@ class JobManager:
     find_file: Callable[[str], Path | None]
     """Gives the path of an uploaded or sample file by its address below ``/files/``."""
 
-    async def subscription(self, execute: Execute, body: bytes) -> Subscription | None:
-        """Return the subscriber of a request ready to be kept, and the request without secrets; None: it has none."""
-        if execute.subscriber is None and b'"subscriber"' not in body:
-            return None
-        subscriptions = self.engine.subscriptions
-        return await subscriptions.accept(execute.subscriber, body, workspace=self.workspace, actor=self.actor)
+    async def request(self, execute: Execute, body: bytes, *, base: str, **fields: Any) -> ExecutionRequest:
+        """Return an execute request with what must be looked up before it can become a job.
+
+        Parameters
+        ----------
+        execute : Execute
+            The request.
+        body : bytes
+            The same, as received.
+        base : str
+            Address of the service as the client sees it.
+        **fields
+            Others of `ExecutionRequest`; a `subscription` that is given is not looked up.
+        """
+        if b'"href"' in body:
+            fields["files"] = await self._look_up(execute, base)
+        if "subscription" not in fields and (execute.subscriber is not None or b'"subscriber"' in body):
+            fields["subscription"] = await self.engine.subscriptions.accept(
+                execute.subscriber, body, workspace=self.workspace, actor=self.actor
+            )
+        return ExecutionRequest(execute=execute, body=body, base=base, **fields)
+
+    async def _look_up(self, execute: Execute, base: str) -> OwnFiles:
+        """Find the uploads, samples and results of jobs to which a request refers."""
+        places, faults = own_files(execute, base, self.find_file)
+        sources: dict[str, Source] = {}
+        for pointer, href, address in _own_references(execute, base, "jobs"):
+            if (named := _RESULT.fullmatch(address)) is not None:
+                try:
+                    sources[href] = await self._source(href, named)
+                except _Sourceless as error:
+                    faults.append(Fault(pointer, str(error)))
+        return OwnFiles(places=places, sources=sources, faults=faults)
+
+    async def _source(self, href: str, named: re.Match[str]) -> Source:
+        """Return the result that an address names; raises _Sourceless with the reason why there is none."""
+        name, index = named["output"], named["index"]
+        try:
+            job = await self.get(named["job"])
+        except (NoSuchJob, JobGone):
+            raise _Sourceless(f"no job with the result {href!r} is kept here; run it again") from None
+        if job.status != "successful":
+            raise _Sourceless(f"job {job.id} is {job.status}; refer to its results when it is successful")
+        outputs = job.outputs()
+        output = outputs.get(unquote(name)) if name else None
+        known = ", ".join(outputs) or "none"
+        if output is None:
+            raise _Sourceless(f"name one output of job {job.id}, as in …/results/NAME; it has: {known}")
+        if output.many and index is None:
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; name one, as in …/{name}/0")
+        if int(index or 0) >= len(output.values):
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; they are counted from 0")
+        value = output.values[int(index or 0)]
+        if value.href is not None:
+            raise _Sourceless(f"this result lies elsewhere; refer to {value.href}")
+        return Source(job=job.id, value=value)
 
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
@@ -120,12 +187,12 @@ class JobManager:
     def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
-        execute, policy, subscription = request.execute, self.policy, request.subscription
+        execute, files, policy, subscription = request.execute, request.files, self.policy, request.subscription
         assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
-        faults: list[Fault] = []
-        if b'"href"' in request.body:
-            local, faults = own_files(execute, request.base, self.find_file)
-            policy = msgspec.structs.replace(policy, local_files=local)
+        faults = [*files.faults]
+        if files.places or files.sources:
+            results = own_results(files.sources, self.workspace, self.engine.results)
+            policy = msgspec.structs.replace(policy, local_files=dict(files.places), own_results=results)
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
@@ -136,7 +203,7 @@ class JobManager:
         return offer
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
-        at, subscription = now(), request.subscription
+        at, subscription, files = now(), request.subscription, request.files
         return Job(
             id=_new_id(at),
             workspace=self.workspace,
@@ -150,6 +217,7 @@ class JobManager:
             request=request.body if subscription is None else subscription.body,
             subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
+            sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
         )
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
@@ -210,12 +278,12 @@ class JobManager:
         NoSuchProcess, InvalidInputs
             If its request does not fit any more; it stays created.
         """
-        kept_subscription = Subscription(kept=job.subscriber, body=job.request)
-        offer = self._check(
-            job.process,
-            ExecutionRequest(execute=execute, body=job.request, base=job.base, subscription=kept_subscription),
+        subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
+        request = await self.request(execute, job.request, base=job.base, subscription=subscription)
+        offer = self._check(job.process, request)
+        wanted = job.moved_to(
+            "accepted", at=now(), version=offer.description.version, sources=self._new(offer, request).sources
         )
-        wanted = job.moved_to("accepted", at=now(), version=offer.description.version)
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
         try:
@@ -368,22 +436,48 @@ def require_success(job: Job) -> None:
     )
 
 
+_RESULT = re.compile(r"(?P<job>[^/?#]+)/results(?:/(?P<output>[^/?#]+)(?:/(?P<index>[0-9]{1,9}))?)?/?")
+"""What follows ``/jobs/`` in the address of a result."""
+
+
+class _Sourceless(Exception):
+    """An address of the service leads to no result that may be an input; the message says why."""
+
+
+def own_results(sources: Mapping[str, Source], workspace: str, store: ResultStore) -> dict[str, OwnResult]:
+    """Return the results to which inputs refer as a job process reads them."""
+    return {
+        href: OwnResult(
+            media_type=source.value.media_type,
+            path=str(store.path_of(JobKey(workspace, source.job), source.value)) if source.value.file else "",
+            content=source.value.content,
+        )
+        for href, source in sources.items()
+    }
+
+
 def own_files(
     execute: Execute, base: str, find_file: Callable[[str], Path | None]
 ) -> tuple[dict[str, str], list[Fault]]:  # fmt: skip
     """Return the paths of our own files among the references of a request, and a fault for each unknown one."""
     paths: dict[str, str] = {}
     faults: list[Fault] = []
-    for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in (f"{base}/files/", "/files/"):
-            if href.startswith(prefix):
-                path = find_file(href.removeprefix(prefix))
-                if path is None:
-                    faults.append(Fault(pointer, _missing(href)))
-                else:
-                    paths[href] = str(path)
-                break
+    for pointer, href, address in _own_references(execute, base, "files"):
+        path = find_file(address)
+        if path is None:
+            faults.append(Fault(pointer, _missing(href)))
+        else:
+            paths[href] = str(path)
     return paths, faults
+
+
+def _own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
+    for pointer, href in _hrefs(execute.inputs, "/inputs"):
+        for prefix in (f"{base}/{kind}/", f"/{kind}/"):
+            if href.startswith(prefix):
+                yield pointer, href, href.removeprefix(prefix)
+                break
 
 
 def _missing(href: str) -> str:

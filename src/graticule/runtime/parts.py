@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -33,7 +33,7 @@ from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
-from graticule.jobs.manager import Engine, JobManager, own_files
+from graticule.jobs.manager import Engine, JobManager, own_files, own_results
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
@@ -131,6 +131,10 @@ class Parts:
             self._uploads[workspace] = Uploads(folder, self.samples)
         return self._uploads[workspace]
 
+    def file_finder(self, workspace: str, actor: str) -> Callable[[str], Path | None]:
+        """Return what finds the files that an actor's inputs may refer to: where there are tokens, only its own."""
+        return partial(self.uploads(workspace).find, actor=actor if self.settings.security.tokens else None)
+
     def _bundle(self, visitor: Visitor) -> Workspace:
         files = self.uploads(visitor.workspace)
         jobs = JobManager(
@@ -140,7 +144,7 @@ class Parts:
             catalog=self.catalog,
             engine=self.engine,
             policy=self.policy,
-            find_file=files.find,
+            find_file=self.file_finder(visitor.workspace, visitor.actor),
         )
         return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
 
@@ -267,8 +271,9 @@ async def build_parts(
         if b'"href"' not in job.request:
             return encoded_policy
         execute = _execute.decode(job.request)
-        local, _ = own_files(execute, job.base, parts.uploads(job.workspace).find)
-        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local))
+        local, _ = own_files(execute, job.base, parts.file_finder(job.workspace, job.actor))
+        sources = own_results(job.own_sources(), job.workspace, results)
+        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local, own_results=sources))
 
     agent = Agent(ledger, executor, feed, results, lambda _: catalog, policy_of, _agent_rules(settings, kind))
     parts = Parts(

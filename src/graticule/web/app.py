@@ -19,7 +19,7 @@ from graticule.runtime.parts import Parts, Visitor
 from graticule.web import pages
 from graticule.web.negotiation import parse_accept, quality_of
 from graticule.web.problems import headers_of, problem_of
-from graticule.web.requests import Visit, forwarded_base
+from graticule.web.requests import Visit, check_host, forwarded_base
 from graticule.web.responses import VARY, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
@@ -81,6 +81,7 @@ class Application:
         request = Request(scope, receive)
         scope["app"] = self
         try:
+            check_host(request.headers, scope["http_version"])
             visit, path = self._visit(scope, request.headers)
             scope["graticule"], scope["resource"] = visit, path
             if scope["method"] == "OPTIONS":
@@ -196,8 +197,10 @@ class _KeptAnswers:
 
     @staticmethod
     def key(scope: Scope) -> Any:
-        """Return what an answer depends on; None for a request that comes through a proxy."""
+        """Return what an answer depends on; None for a request that comes through a proxy, or names no host."""
         chosen = [pair for pair in scope["headers"] if pair[0] in _KEY_HEADERS]
+        if not any(name == b"host" for name, _ in chosen):
+            return None
         if any(name in _FORWARDED for name, _ in scope["headers"]):
             return None
         return (scope["path"], scope["query_string"], scope["scheme"], *chosen)

@@ -20,7 +20,7 @@ from graticule.errors import (
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
-from graticule.jobs.manager import ExecutionRequest, JobManager, Submission, require_success
+from graticule.jobs.manager import JobManager, Submission, require_success
 from graticule.ogc.common import HTML, JSON
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.processes.formats import media_types_of
@@ -78,18 +78,10 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     offer = jobs.catalog.get(process_id)
     mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
     check_accept(accept_of(request), offer.description, waits=mode.waits)
-    submission = jobs.submit(
-        process_id,
-        ExecutionRequest(
-            execute=body,
-            body=received,
-            subscription=await jobs.subscription(body, received),
-            base=base_of(request),
-            sync=mode.waits,
-            # Its answer may carry no Link header: the official suite reads any as the old form of one.
-            listed=not (mode.waits and speaks_1_0(body)),
-        ),
-    )
+    # Its answer may carry no Link header: the official suite reads any as the old form of one.
+    listed = not (mode.waits and speaks_1_0(body))
+    asked = await jobs.request(body, received, base=base_of(request), sync=mode.waits, listed=listed)
+    submission = jobs.submit(process_id, asked)
     if not mode.waits:
         await submission.kept
         return created(request, submission.job, mode)

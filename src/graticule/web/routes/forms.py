@@ -17,7 +17,6 @@ from starlette.types import Message, Receive
 
 from graticule.data.uploads import Upload
 from graticule.errors import AccessDenied, Fault, InvalidBody, InvalidInputs, InvalidParameter, TooLarge
-from graticule.jobs.manager import ExecutionRequest
 from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
 from graticule.web import pages
@@ -143,8 +142,8 @@ def _all_faults(request: Request, offer: Offer, form: Form) -> Form:
 async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
-    body = msgspec.json.encode(execute)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request)))
+    body, base = msgspec.json.encode(execute), base_of(request)
+    submission = jobs.submit(process_id, await jobs.request(execute, body, base=base))
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)

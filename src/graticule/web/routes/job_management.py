@@ -305,14 +305,17 @@ class _Sent:
     body: bytes
 
 
+def _stored(job: Job) -> JobRequest:
+    return _decode_request.decode(job.request)
+
+
 async def _execution_of(request: Request, sent: _Sent, *, before: Job | None = None) -> ExecutionRequest:
     """Return what was sent as an execution; a subscriber that a patch leaves as it was keeps its credentials."""
     jobs, execute = workspace_of(request).jobs, sent.execute
-    if before is not None and execute.subscriber == _decode_request.decode(before.request).subscriber:
-        subscription = Subscription(kept=before.subscriber, body=sent.body) if before.subscriber else None
-    else:
-        subscription = await jobs.subscription(execute, sent.body)
-    return ExecutionRequest(execute=execute, body=sent.body, base=base_of(request), subscription=subscription)
+    known: dict[str, Subscription] = {}
+    if before is not None and before.subscriber and execute.subscriber == _stored(before).subscriber:
+        known = {"subscription": Subscription(kept=before.subscriber, body=sent.body)}
+    return await jobs.request(execute, sent.body, base=base_of(request), **known)
 
 
 async def _read(request: Request) -> _Sent:

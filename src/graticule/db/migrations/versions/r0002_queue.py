@@ -14,6 +14,7 @@ _CHANGES = """
 ALTER TABLE jobs ADD COLUMN lane <NAME> NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN history <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN preparation <BYTES> NOT NULL DEFAULT <EMPTY>;
+ALTER TABLE jobs ADD COLUMN sources <BYTES> NOT NULL DEFAULT <EMPTY>;
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_running;
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
