@@ -39,7 +39,8 @@ CREATE TABLE jobs (
     log_bytes INTEGER NOT NULL,
     revision INTEGER NOT NULL,
     idempotency_key TEXT NOT NULL,
-    label TEXT NOT NULL
+    label TEXT NOT NULL,
+    trace TEXT NOT NULL
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq);
 CREATE INDEX jobs_waiting ON jobs (priority DESC, seq) WHERE status = 'accepted';

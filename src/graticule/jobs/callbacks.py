@@ -25,6 +25,7 @@ from graticule.errors import Fault, GraticuleError, NotFound
 from graticule.jobs.agent import now
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.ledger import Ledger, Notice
+from graticule.jobs.traces import traceparent
 from graticule.ogc.common import JSON
 from graticule.ogc.processes import Subscriber
 
@@ -85,12 +86,17 @@ class Callbacks:
         Sends one request.
     pace : Pace
         How often, how many at a time.
+    count : callable
+        Gets what became of each attempt: the notice's status after it.
     """
 
-    def __init__(self, ledger: Ledger, post: Post, pace: Pace = _PACE) -> None:
+    def __init__(
+        self, ledger: Ledger, post: Post, pace: Pace = _PACE, count: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._ledger = ledger
         self._post = post
         self._pace = pace
+        self._count = count
         self._write: Write | None = None
         self._sending: dict[int, Notice] = {}
         self._following: dict[JobKey, _Following] = {}
@@ -179,6 +185,7 @@ class Callbacks:
             if (following := self._following.get(notice.key)) is not None:
                 await following.silent.wait()  # the news of a job arrive in their order
             if (tried := await self._attempt(notice)) is not None:
+                self._count(tried.status)
                 await self._ledger.note(tried)
         except GraticuleError as error:
             # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
@@ -249,6 +256,8 @@ class Callbacks:
         if job.base.isascii() and job.base.isprintable():
             # A results document does not say whose results they are.
             headers["link"] = f'<{job.base}/jobs/{job.id}>; rel="monitor"'
+        if job.trace:
+            headers["traceparent"] = traceparent(job, "job")
         return await self._post(address, self._write(job, kind), headers)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -129,6 +129,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with each change."""
     idempotency_key: str = ""
     label: str = ""
+    trace: str = ""
+    """The header ``traceparent`` of the request that sent it, where traces are configured; empty: it is not traced."""
 
     @property
     def key(self) -> JobKey:

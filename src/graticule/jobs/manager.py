@@ -45,6 +45,8 @@ class ExecutionRequest:
     sync: bool = False
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
+    trace: str = ""
+    """The header ``traceparent`` of the request, where it is traced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,7 @@ class JobManager:
             request=request.body,
             subscriber=b"" if execute.subscriber is None else msgspec.msgpack.encode(execute.subscriber),
             base=request.base,
+            trace=request.trace,
         )
         end = self.engine.feed.end_of(job.key) if request.sync else None
         job, kept = self.engine.agent.admit(job)

@@ -39,6 +39,10 @@ from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
 from graticule.processes.inputs import ReferencePolicy
+from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe
+from graticule.runtime.logs import EndLog
+from graticule.runtime.metrics import Metrics
+from graticule.runtime.tracing import Tracing, open_tracing
 from graticule.settings import Settings
 from graticule.workspace import Workspace
 
@@ -84,6 +88,9 @@ class Parts:
     plugins: PluginSource
     catalog: Catalog
     policy: ReferencePolicy
+    metrics: Metrics
+    health: Health
+    tracing: Tracing | None
     samples: Path
     lock: _HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
@@ -155,6 +162,7 @@ class Parts:
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
         asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self.callbacks.start(write)
+        self._in_background(self.metrics.watch_loop())
         self.engine.agent.wake()
         self._in_background(self._sweep())
         if not self.samples.is_dir():
@@ -180,6 +188,8 @@ class Parts:
         await self.engine.agent.close()
         await self.callbacks.close()
         await self.ledger.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self.lock.release()
 
 
@@ -201,6 +211,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         If something cannot be used as it is set.
     """
     home = settings.home
+    tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
     lock = _HomeLock.take(home)
     if settings.database.url.startswith("postgresql"):
@@ -228,12 +239,25 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    results = ResultStore(LocalStorage(_storage_folder(settings)))
+    storage = LocalStorage(_storage_folder(settings))
+    results = ResultStore(storage)
     feed = Feed()
+    metrics = Metrics(
+        {
+            "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
+            "graticule_jobs_running": ("Jobs that run here.", lambda: executor.limits.workers - executor.free),
+            "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.limits.workers),
+        }
+    )
+    feed.listen(metrics)
+    if tracing is not None:
+        feed.listen(tracing)
+    if settings.server.access_log:
+        feed.listen(EndLog())
     receivers = FetchPolicy(
         allow_private_addresses=settings.security.allow_private_addresses, timeout_s=CALLBACK_TIMEOUT_S
     )
-    callbacks = Callbacks(ledger, partial(post, policy=receivers))
+    callbacks = Callbacks(ledger, partial(post, policy=receivers), count=metrics.delivered)
     feed.listen(callbacks)
     parts: Parts
 
@@ -264,12 +288,22 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         plugins=source,
         catalog=catalog,
         policy=policy,
+        metrics=metrics,
+        health=Health(
+            {
+                "ledger": ledger_probe(ledger),
+                "storage": blocking_probe(storage.check),
+                "executor": blocking_probe(lambda: executor.trouble),
+                "disk": disk_probe({"home": home, "storage": _storage_folder(settings)}, settings.storage.min_free_mib),
+            }
+        ),
+        tracing=tracing,
         samples=samples,
         lock=lock,
     )
     try:
         await _find_processes(settings, plugins, executor, source)
-        await _recover(ledger)
+        metrics.lost_leases(await _recover(ledger))
     except BaseException:
         await parts.close()
         raise
@@ -387,7 +421,8 @@ def _clear(scratch: Path) -> None:
     scratch.mkdir(parents=True)
 
 
-async def _recover(ledger: SqliteLedger) -> None:
+async def _recover(ledger: SqliteLedger) -> int:
+    """Take up the jobs of an earlier server; return how many were running there."""
     at = now()
 
     def give_up(job: Job) -> Job:
@@ -401,6 +436,7 @@ async def _recover(ledger: SqliteLedger) -> None:
     touched = await ledger.recover(at, max_attempts=MAX_ATTEMPTS, give_up=give_up)
     if touched:
         log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+    return len(touched)
 
 
 async def _make_samples(folder: Path, executor: LocalExecutor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from graticule.errors import Fault, InvalidBody, InvalidParameter, TooLarge, UnsupportedMediaType
 from graticule.ogc.common import JSON
+from graticule.runtime.logs import ASKED
 from graticule.runtime.parts import Parts
 from graticule.web.negotiation import media_type_of, wanted_profiles
 from graticule.web.preferences import Preferences, parse_prefer
@@ -68,6 +70,39 @@ def header(request: Request, name: str) -> str:
             headers[decoded] = text if known is None else f"{known}, {text}"
         request.scope["graticule.headers"] = headers
     return headers.get(name, "")
+
+
+def trace_of(request: Request) -> str:
+    """Return the header ``traceparent`` under which what the request sets in motion goes on; empty: no trace."""
+    trace: str = request.scope.get("traceparent", "")
+    return trace
+
+
+def client_of(request: Request) -> str:
+    """Return the address of whoever asks: that of the connection, or what a trusted proxy says of it, else empty."""
+    client = request.scope.get("client")
+    address = client[0] if client else ""
+    proxies = visit_of(request).parts.settings.server.trusted_proxies
+    if not is_within(address, proxies):
+        return address
+    # The last one is the proxy's own word; what stands before it may be the client's.
+    return header(request, "x-forwarded-for").rpartition(",")[2].strip()
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Return whether an address lies in one of some networks."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def about_job(job_id: str) -> None:
+    """Note which job the request is about, for the log."""
+    asked = ASKED.get()
+    if asked is not None:
+        asked.job = job_id
 
 
 def accept_of(request: Request) -> str:

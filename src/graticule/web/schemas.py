@@ -267,6 +267,20 @@ COMPONENTS: dict[str, Schema] = {
         "description": "A results document, or the value of the one output that was asked for.",
         "anyOf": [ref("results"), {}],
     },
+    # --- operations ---
+    "health": _object(
+        {
+            "status": _text(enum=["ok", "unavailable"]),
+            "live": {"type": "boolean", "description": "Whether it runs."},
+            "ready": {"type": "boolean", "description": "Whether it can take requests."},
+            "parts": {
+                "type": "object",
+                "description": "Each part by name: `ledger`, `storage`, `executor`, `disk`.",
+                "additionalProperties": _object({"ok": {"type": "boolean"}, "reason": _text("Why not.")}, ["ok"]),
+            },
+        },
+        ["status", "live"],
+    ),
     # --- jobs ---
     "statusInfo": _object(
         {

@@ -42,6 +42,7 @@ from graticule.jobs.messages import (
     encode_frame,
     framed,
 )  # fmt: skip
+from graticule.jobs.traces import traceparent
 
 log = logging.getLogger("graticule.jobs")
 
@@ -419,6 +420,11 @@ class LocalExecutor:
     def limits(self) -> LocalLimits:
         return self._limits
 
+    @property
+    def trouble(self) -> str:
+        """Why no job process can be started; empty: nothing keeps it from that."""
+        return "" if self._forkserver.poll() is None else "the fork server is gone"
+
 
 class _Child:
     """The agent's end of one job process."""
@@ -708,7 +714,14 @@ def _start_of(handed: _Handed) -> bytes:
     """Return the message that begins a job."""
     job, assignment = handed.job, handed.assignment
     return encode(
-        Start(job=job.id, ref=assignment.ref, request=job.request, folder=handed.folder, policy=assignment.policy)
+        Start(
+            job=job.id,
+            ref=assignment.ref,
+            request=job.request,
+            folder=handed.folder,
+            policy=assignment.policy,
+            trace=traceparent(job, "process") if job.trace else "",
+        )
     )
 
 

@@ -35,12 +35,14 @@ from graticule.web.documents import LARGE, Results
 from graticule.web.negotiation import wanted_media_type
 from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import (
+    about_job,
     base_of,
     cursor_of,
     encode_cursor,
     header,
     limit_of,
     read_bytes,
+    trace_of,
     visit_of,
     why_no_json,
     workspace_of,
@@ -97,7 +99,10 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execution, body=received, base=base, sync=waits))
+    submission = jobs.submit(
+        process_id, ExecutionRequest(execute=execution, body=received, base=base, trace=trace_of(request), sync=waits)
+    )
+    about_job(submission.job.id)
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
     if not waits:

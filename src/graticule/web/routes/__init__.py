@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from graticule.web.dialects import pygeoapi
-from graticule.web.routes import api, execution, execution_kvp, files, forms, jobs, landing, previews, processes, static
+from graticule.web.routes import (
+    api,
+    execution,
+    execution_kvp,
+    files,
+    forms,
+    jobs,
+    landing,
+    operations,
+    previews,
+    processes,
+    static,
+)
 from graticule.web.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -14,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
     *jobs.routes.routes,
     *execution_kvp.routes.routes,
     *files.routes.routes,
+    *operations.routes.routes,
     *pygeoapi.routes.routes,
     *forms.routes.routes,
     *previews.routes.routes,

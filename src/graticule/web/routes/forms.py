@@ -22,7 +22,7 @@ from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
 from graticule.web import pages
 from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
-from graticule.web.requests import base_of, header, visit_of, workspace_of
+from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, workspace_of
 from graticule.web.responses import VARY
 from graticule.web.routes.processes import describe
 from graticule.web.routing import Routes
@@ -124,7 +124,10 @@ async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
     body = msgspec.json.encode(execute)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request)))
+    submission = jobs.submit(
+        process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request), trace=trace_of(request))
+    )
+    about_job(submission.job.id)
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)
