@@ -32,9 +32,11 @@ from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager, own_files
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.results import ResultStore
+from graticule.jobs.watching import Watchers
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
@@ -88,6 +90,8 @@ class Parts:
     plugins: PluginSource
     catalog: Catalog
     policy: ReferencePolicy
+    logs: Logs
+    watchers: Watchers
     metrics: Metrics
     health: Health
     tracing: Tracing | None
@@ -249,6 +253,8 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
             "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.limits.workers),
         }
     )
+    watchers = Watchers()
+    feed.listen(watchers)
     feed.listen(metrics)
     if tracing is not None:
         feed.listen(tracing)
@@ -288,6 +294,8 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         plugins=source,
         catalog=catalog,
         policy=policy,
+        logs=Logs(executor.logs_of, results.logs_of),
+        watchers=watchers,
         metrics=metrics,
         health=Health(
             {

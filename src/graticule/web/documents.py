@@ -66,11 +66,13 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
     # A job that prints nothing leaves no file; its log is there all the same, and empty.
     for step in dict.fromkeys(("process", *steps)) if job.started else ():
-        title = "Tool log" if step == "process" else f"Tool log {step}"
+        title = f"Tool log {step}.log"
         # Part 1 calls it a log; clients of application packages look for what is related.
         links += [
             Link(href=f"{here}/logs/{step}", rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")
         ]
+    if not job.ended:
+        links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
     return StatusInfo(
         id=job.id,
         job_id=job.id,

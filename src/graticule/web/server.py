@@ -110,6 +110,7 @@ async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
 
 def _stop(server: uvicorn.Server, parts: Parts) -> None:
     parts.health.stopping = True
+    parts.watchers.close()
     # A second signal does not wait for requests that are still being answered.
     server.force_exit = server.should_exit
     server.should_exit = True

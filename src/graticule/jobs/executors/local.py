@@ -203,10 +203,16 @@ class LocalExecutor:
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
-    def log_of(self, job_id: str) -> Path | None:
-        """Return the file that a running job prints to."""
-        child = self._busy.get(job_id)
-        return None if child is None else child.log
+    def logs_of(self, job_id: str) -> dict[str, Path]:
+        """Return the files that a job prints to, by step, until they are stored."""
+        child, folder = self._busy.get(job_id), self._scratch / "jobs" / job_id
+        found = {"process": child.log} if child is not None else {}
+        for place in (folder, folder.with_name(f"{job_id}.kept")):  # the latter on its way into storage
+            if place.is_dir():
+                found |= {path.stem: path for path in (place / "logs").glob("*.log")}
+                if (place / "process.log").is_file():
+                    found["process"] = place / "process.log"
+        return found
 
     async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
         return list(await asyncio.gather(*[self._describe(ref) for ref in refs]))

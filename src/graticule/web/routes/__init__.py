@@ -5,17 +5,19 @@ from __future__ import annotations
 from graticule.web.dialects import pygeoapi
 from graticule.web.routes import (
     api,
+    events,
     execution,
     execution_kvp,
     files,
     forms,
     jobs,
     landing,
+    logs,
     operations,
     previews,
     processes,
     static,
-)
+)  # fmt: skip
 from graticule.web.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -24,6 +26,8 @@ ROUTES: tuple[Route, ...] = (
     *processes.routes.routes,
     *execution.routes.routes,
     *jobs.routes.routes,
+    *logs.routes.routes,
+    *events.routes.routes,
     *execution_kvp.routes.routes,
     *files.routes.routes,
     *operations.routes.routes,
