@@ -253,9 +253,9 @@ class Telemetry(Section, frozen=True, kw_only=True):
     metrics_readers: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Who may read `/metrics`: addresses or networks (CIDR), and ``actor:NAME`` for holders of a token.
 
-    This machine by default: names of processes and how busy they are is nobody else's business. A proxy on this machine
-    is this machine too, unless it is among `server.trusted_proxies` and says whom it speaks for (X-Forwarded-For).
-    Empty: nobody.
+    This machine by default: names of processes and how busy they are is nobody else's business. With
+    `server.public_url` a proxy stands before the server, and then this machine may be anybody: name an actor, or the
+    proxy among `server.trusted_proxies`, whose X-Forwarded-For is believed. Empty: nobody.
     """
 
     otlp_endpoint: str = ""

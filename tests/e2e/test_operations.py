@@ -160,11 +160,21 @@ def test_metrics_are_for_this_machine_alone_unless_a_setting_says_otherwise(serv
         assert http.get("/metrics", headers={"X-Forwarded-For": "203.0.113.9, 127.0.0.1"}).status_code == 200
         assert http.get("/metrics").status_code == 403
 
+    behind = serve(env={"GRATICULE_SERVER__PUBLIC_URL": "https://example.org/ogc"})
+    with client(behind) as http:
+        assert http.get("/metrics").status_code == 403
+
     nobody = serve(env={"GRATICULE_TELEMETRY__METRICS_READERS": "[]"})
     with client(nobody) as http:
         refused = http.get("/metrics")
         assert refused.status_code == 403
         assert "telemetry.metrics_readers" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "Via", "X-Forwarded-For"])
+def test_what_a_stranger_passed_on_does_not_count_as_this_machine(http: httpx2.Client, name: str) -> None:
+    assert http.get("/metrics").status_code == 200
+    assert http.get("/metrics", headers={name: "127.0.0.1"}).status_code == 403
 
 
 def test_metrics_can_be_given_to_the_holder_of_a_token(serve: Serve) -> None:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 PROFILES = ("profile", "profiles")
 """Spellings of the parameter that names profiles: the draft has both."""
 
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
 CURSOR_FORM = "[0-9a-f]{15}"
 
 _DIGITS = 18
@@ -79,14 +81,16 @@ def trace_of(request: Request) -> str:
 
 
 def client_of(request: Request) -> str:
-    """Return the address of whoever asks: that of the connection, or what a trusted proxy says of it, else empty."""
-    client = request.scope.get("client")
+    """Return the address of whoever asks, as far as it is known; empty where somebody else may speak through it."""
+    client, server = request.scope.get("client"), visit_of(request).parts.settings.server
     address = client[0] if client else ""
-    proxies = visit_of(request).parts.settings.server.trusted_proxies
-    if not is_within(address, proxies):
-        return address
-    # The last one is the proxy's own word; what stands before it may be the client's.
-    return header(request, "x-forwarded-for").rpartition(",")[2].strip()
+    if is_within(address, server.trusted_proxies):
+        # The last one is the proxy's own word; what stands before it may be the client's.
+        return header(request, "x-forwarded-for").rpartition(",")[2].strip()
+    passed_on = any(header(request, name) for name in ("forwarded", "via", "x-forwarded-for"))
+    # With a public address a proxy stands before this server, mostly on the same machine, and need not say so.
+    behind = bool(server.public_url) and is_within(address, _LOOPBACK)
+    return "" if passed_on or behind else address
 
 
 def is_within(address: str, networks: Sequence[str]) -> bool:
