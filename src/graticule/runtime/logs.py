@@ -1,6 +1,6 @@
 """Structured logs: one line an event, bound to the request and the job that it is about.
 
-Modules say ``structlog.get_logger()`` and log an event's name with fields, or use the standard library's ``logging``;
+Modules say ``get_log(name)`` and log an event's name with fields, or use the standard library's ``logging``;
 both come out in one form. Nothing that opens a door is ever written: see `_without_secrets`.
 """
 
@@ -11,10 +11,10 @@ import re
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from graticule.jobs.job import Job
 
@@ -59,15 +59,8 @@ def configure_logs(log_format: LogFormat) -> None:
     log_format : str
         ``console``: lines for people; ``json``: one JSON object a line.
     """
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _with_job,
-        _with_request,
-    ]
     if log_format == "json":
-        last: list[structlog.typing.Processor] = [
+        last: list[Processor] = [
             structlog.processors.format_exc_info,
             _without_secrets,
             structlog.processors.JSONRenderer(),
@@ -79,45 +72,30 @@ def configure_logs(log_format: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+            foreign_pre_chain=_shared(), processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), **_STRUCTURED)
 
 
-class EndLog:
-    """Writes a line for each end of a job; a listener of the feed of jobs."""
+def get_log(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a logger that takes events with fields; one of the standard library's stands behind it."""
+    found: structlog.stdlib.BoundLogger = structlog.wrap_logger(logging.getLogger(name), **_STRUCTURED)
+    return found
 
-    _log = structlog.stdlib.get_logger("graticule.jobs")
 
-    def began(self, job: Job) -> None:
-        """Do nothing: the line of the end says when it began."""
-
-    def progressed(self, job: Job) -> None:
-        """Do nothing: progress is for whoever sent the job."""
-
-    def ended(self, job: Job) -> None:
-        failure = job.failed_because() if job.failure else None
-        fields = {"cause": failure.cause if failure is not None else "", "trace": job.trace[3:35]}
-        self._log.info(
-            "job.ended",
-            job=job.id,
-            process=job.process,
-            workspace=job.workspace,
-            actor=job.actor,
-            status=job.status,
-            waited_s=round(((job.started or job.finished) - job.created) / 1e6, 3),
-            ran_s=round((job.finished - job.started) / 1e6, 3) if job.started else 0.0,
-            **{name: value for name, value in fields.items() if value},
-        )
+def _shared() -> list[Processor]:
+    """Return what is done with every line, in whichever way it was logged."""
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with_job,
+        _with_request,
+    ]
 
 
 def _with_job(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -151,3 +129,41 @@ def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> 
                 value = pattern.sub(instead, value)  # noqa: PLW2901 - each takes out what the one before has left
             event[name] = value
     return event
+
+
+_STRUCTURED: dict[str, Any] = {
+    "processors": [
+        structlog.stdlib.filter_by_level,
+        *_shared(),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    "wrapper_class": structlog.stdlib.BoundLogger,
+    "cache_logger_on_first_use": True,
+}
+
+
+class EndLog:
+    """Writes a line for each end of a job; a listener of the feed of jobs."""
+
+    _log = get_log("graticule.jobs")
+
+    def began(self, job: Job) -> None:
+        """Do nothing: the line of the end says when it began."""
+
+    def progressed(self, job: Job) -> None:
+        """Do nothing: progress is for whoever sent the job."""
+
+    def ended(self, job: Job) -> None:
+        failure = job.failed_because() if job.failure else None
+        fields = {"cause": failure.cause if failure is not None else "", "trace": job.trace[3:35]}
+        self._log.info(
+            "job.ended",
+            job=job.id,
+            process=job.process,
+            workspace=job.workspace,
+            actor=job.actor,
+            status=job.status,
+            waited_s=round(((job.started or job.finished) - job.created) / 1e6, 3),
+            ran_s=round((job.finished - job.started) / 1e6, 3) if job.started else 0.0,
+            **{name: value for name, value in fields.items() if value},
+        )

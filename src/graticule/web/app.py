@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from graticule.errors import GraticuleError, RequestFailed
 from graticule.ogc.common import HTML, JSON, PROBLEM_JSON
+from graticule.runtime.logs import get_log
 from graticule.runtime.parts import Parts, Visitor
 from graticule.web import pages
 from graticule.web.negotiation import parse_accept, quality_of
@@ -25,7 +25,7 @@ from graticule.web.responses import VARY, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
 
-log = structlog.stdlib.get_logger("graticule.web")
+log = get_log("graticule.web")
 
 _WORKSPACE_MARK = "ogc-api"
 _KEY_HEADERS = frozenset(

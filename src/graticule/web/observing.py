@@ -7,13 +7,12 @@ import os
 import re
 import time
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graticule.runtime.logs import ASKED, Asked
+from graticule.runtime.logs import ASKED, Asked, get_log
 from graticule.runtime.parts import Parts
 
-log = structlog.stdlib.get_logger("graticule.access")
+log = get_log("graticule.access")
 
 _IDENTIFIER = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What a client may call its request; anything else might be meant to look like a line of the log."""

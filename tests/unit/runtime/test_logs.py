@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from graticule.runtime.logs import ASKED, Asked, configure_logs
+from graticule.runtime.logs import ASKED, Asked, configure_logs, get_log
 
 JOB = "01a1fed3-45a9-7d96-8ed0-6560f227019f"
 
@@ -32,7 +32,7 @@ def lines() -> Iterator[object]:
 
 def test_what_modules_log_in_their_ways_comes_out_in_one_form(lines):
     logging.getLogger("graticule.jobs").warning("job %s cannot be begun: %s", JOB, "no process left")
-    structlog.stdlib.get_logger("graticule.test").info("disk.full", free_mib=3)
+    get_log("graticule.test").info("disk.full", free_mib=3)
 
     plain, structured = lines()
     assert (plain["event"], plain["level"], plain["job"]) == (
@@ -46,7 +46,7 @@ def test_what_modules_log_in_their_ways_comes_out_in_one_form(lines):
 
 def test_a_line_is_bound_to_its_request_but_not_one_about_another_job(lines):
     token = ASKED.set(asked := Asked("r1", job="mine"))
-    log = structlog.stdlib.get_logger("graticule.test")
+    log = get_log("graticule.test")
     log.info("a")
     log.info("b", job="another")
     asked.over = True
@@ -69,7 +69,7 @@ def test_a_line_is_bound_to_its_request_but_not_one_about_another_job(lines):
     ],
 )
 def test_secrets_are_never_written(lines, text):
-    log = structlog.stdlib.get_logger("graticule.test")
+    log = get_log("graticule.test")
     log.warning(text, authorization="S3CRET", why=text)
     log.error("broken", password="S3CRET", exc_info=ValueError(text))
 
