@@ -43,7 +43,7 @@ def test_a_slow_job_is_followed_until_its_result(come: Any, scripts: bool) -> No
     page = come(scripts=scripts).open("/processes/echo")
 
     page.get_by_label("Message").fill("here I am")
-    page.get_by_label("Pause").fill("1")
+    page.get_by_label("Pause").fill("3")
     page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.locator("progress")).to_be_visible()

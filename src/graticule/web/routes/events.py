@@ -43,7 +43,9 @@ _PACE_S = 0.2
 """Seconds between two rounds of events, so that a hundred watchers of a talkative process cost little."""
 _PIECE = 32 << 10
 """Bytes of the log in one event."""
-_LAST_ID = "[0-9]{1,18}/[0-9]{1,18}"
+_DIGITS = 18
+"""A number of more digits is larger than any revision or log."""
+_LAST_ID = "[0-9]+(/[0-9]+)?"
 
 
 @routes.get(
@@ -85,10 +87,12 @@ async def get_events(request: Request) -> Response:
     query = request.query_params
     check_parameters(query, "step", "offset")
     revision, offset = -1, offset_of(query)
-    if last := header(request, "last-event-id"):
+    if "last-event-id" in request.headers:
+        last = header(request, "last-event-id")
         if re.fullmatch(_LAST_ID, last) is None:
             raise InvalidParameter("Last-Event-ID", last, "send the id of an event, or nothing")
-        revision, offset = map(int, last.split("/"))
+        known, _, told = last.partition("/")
+        revision, offset = int(known[:_DIGITS]), int(told[:_DIGITS] or offset)
     parts, jobs = visit_of(request).parts, workspace_of(request).jobs
     job = await jobs.get(request.path_params["jobID"])
     follower = _Follower(
