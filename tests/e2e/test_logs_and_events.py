@@ -188,6 +188,7 @@ def test_a_large_log_is_read_and_followed_without_memory(server: Server, http: h
     over.set()
     scales.join()
 
+    print(f"a log of {FLOOD_MIB} MiB, followed and downloaded: the server grew by {highest - before:.1f} MiB")
     assert followed == downloaded == size
     assert lines == (1 << 20) // 64
     assert highest - before < GROWTH_MIB
@@ -263,7 +264,7 @@ def test_a_lost_connection_goes_on_after_the_last_event(server: Server, http: ht
         assert over.status == 204
 
 
-@pytest.mark.parametrize("strange", ["x", "1/", "1/-1", "1/2/3", " ", "1 /2"])
+@pytest.mark.parametrize("strange", ["x", "1/", "1/-1", "1/2/3", "", "1 /2"])
 def test_an_event_id_that_is_none_is_refused(http: httpx2.Client, strange: str) -> None:
     job = send(http, "short", word="x")
 
@@ -287,6 +288,19 @@ def test_a_job_that_is_dismissed_ends_its_stream(server: Server, http: httpx2.Cl
 
     assert last.data["status"] == "dismissed"
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.slow
+def test_who_follows_a_silent_job_hears_a_comment_every_fifteen_seconds(server: Server, http: httpx2.Client) -> None:
+    job = send(http, "flood", mib=0, hold=17)
+    wait_for(http, job, "running")
+    began = time.monotonic()
+    with Watcher(server.url, job) as watcher:
+        last = list(watcher.events())[-1]
+
+    assert watcher.comments == ["still here"]
+    assert last.data["status"] == "successful"
+    assert 15 < last.moment - began < 20
 
 
 def test_a_waiting_job_is_followed_from_its_place_in_the_queue(serve: Serve) -> None:

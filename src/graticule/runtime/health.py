@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -91,10 +92,8 @@ def ledger_probe(ledger: Ledger) -> Probe:
     """Return what looks whether jobs can be read."""
 
     async def probe() -> str:
-        try:
+        with contextlib.suppress(NotFound):
             await ledger.get(JobKey("", ""))
-        except NotFound:
-            return ""
         return ""
 
     return probe

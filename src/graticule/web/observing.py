@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import time
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,7 +88,7 @@ class Observed:
             "request",
             request=asked.id,
             method=scope["method"],
-            path=scope["raw_path"].decode("latin-1").partition("?")[0],
+            path=quote(scope["path"]),
             status=status,
             seconds=round(seconds, 4),
             client=client[0] if client else "",

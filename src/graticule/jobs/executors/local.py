@@ -204,7 +204,6 @@ class LocalExecutor:
         task.add_done_callback(self._stopping.discard)
 
     def logs_of(self, job_id: str) -> dict[str, Path]:
-        """Return the files that a job prints to, by step, until they are stored."""
         child, folder = self._busy.get(job_id), self._scratch / "jobs" / job_id
         found = {"process": child.log} if child is not None else {}
         for place in (folder, folder.with_name(f"{job_id}.kept")):  # the latter on its way into storage
@@ -428,7 +427,6 @@ class LocalExecutor:
 
     @property
     def trouble(self) -> str:
-        """Why no job process can be started; empty: nothing keeps it from that."""
         return "" if self._forkserver.poll() is None else "the fork server is gone"
 
 
