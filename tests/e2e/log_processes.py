@@ -48,3 +48,10 @@ def short(word: str) -> str:
     """Print a word and end at once."""
     print(word)
     return word
+
+
+@process
+def step(name: str, *, context: RunContext) -> str:
+    """Write a line in a step of a name."""
+    print("a line", file=context.log(name))
+    return name

@@ -144,6 +144,19 @@ def test_a_log_is_downloaded_under_a_name_whole_or_by_range(http: httpx2.Client)
     assert http.get(f"/jobs/{job}/logs/process", headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
 
 
+def test_a_step_may_have_a_name_in_any_script(server: Server, http: httpx2.Client) -> None:
+    job = send(http, "step", name="größe 中/1")
+    links = {link["title"]: link["href"] for link in wait_for(http, job)["links"] if "title" in link}
+    log = http.get(links["Tool log größe_中_1.log"])
+    page = http.get(log.links["alternate"]["url"]).json()
+    with Watcher(server.url, job, "?step=gr%C3%B6%C3%9Fe_%E4%B8%AD_1") as watcher:
+        (told,) = [event.data for event in watcher.events() if event.name == "log"]
+
+    assert log.text == "a line\n"
+    assert page["lines"] == [{"step": "größe_中_1", "offset": 0, "text": "a line"}]
+    assert told["text"] == "a line\n"
+
+
 @pytest.mark.parametrize("query", ["offset=-1", "limit=0", "limit=x", "f=html", "page=1"])
 def test_a_page_that_cannot_be_is_refused(http: httpx2.Client, query: str) -> None:
     job = send(http, "short", word="hello")

@@ -309,6 +309,15 @@ def test_a_trace_leads_from_the_request_to_the_job_its_process_and_its_callback(
     assert collected.services == {"graticule"}
 
 
+def test_a_collector_that_is_not_there_keeps_nobody_waiting(tmp_path: Path) -> None:
+    nowhere = {"GRATICULE_TELEMETRY__OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with Server(tmp_path / "home", environment=nowhere) as server, client(server) as http:
+        assert execute(http, "hello-world", name="x").status_code == 200
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 8
+
+
 def test_without_a_collector_nothing_of_a_trace_is_carried(tmp_path: Path) -> None:
     with Server(tmp_path / "home", [str(PROCESSES)]) as server, client(server) as http:
         answer = http.post(

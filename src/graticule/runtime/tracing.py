@@ -6,6 +6,7 @@ identifiers), so that a job may wait for days and outlive its server.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from graticule.jobs.traces import span_id
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+_LAST_S = 2.0
+"""Seconds for the last spans when the service stops."""
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
@@ -72,11 +75,12 @@ class Tracing:
                 return wanted or super().generate_span_id()
 
         self._identifiers = Identifiers()
+        self._exporter = OTLPSpanExporter(endpoint=endpoint)
         resource = Resource.create({"service.version": __version__})
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "graticule"}))
         self._provider = TracerProvider(resource=resource, id_generator=self._identifiers, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("graticule", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
@@ -150,7 +154,12 @@ class Tracing:
         return self._tracer.start_span(name, above, attributes=attributes, start_time=at * 1000)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send what is left, if the collector takes it soon; blocks."""
+        flushing = threading.Thread(target=self._provider.force_flush, name="traces", daemon=True)
+        flushing.start()
+        flushing.join(_LAST_S)
+        # Ends its attempts to reach a collector that is not there.
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self._provider.shutdown()
 
 

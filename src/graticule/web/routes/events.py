@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graticule.errors import InvalidParameter, JobGone, NoSuchJob, NotFound
+from graticule.errors import GraticuleError, InvalidParameter, JobGone, NoSuchJob, NotFound
 from graticule.jobs.job import Job
 from graticule.jobs.log import PROCESS, Logs, OpenLog, whole_characters
 from graticule.jobs.manager import JobManager
@@ -157,6 +157,8 @@ class _Follower:
             newest = await self.jobs.get(job.id)
         except NotFound:
             return False
+        except GraticuleError:
+            return True  # it cannot say now
         if newest.status != job.status:
             watch.tell(newest)
         return True
@@ -240,7 +242,7 @@ class _EventStream(Response):
     async def _newest(self) -> Job:
         try:
             return await self._follower.jobs.get(self._job.id)
-        except NotFound:
+        except GraticuleError:
             return self._job
 
 

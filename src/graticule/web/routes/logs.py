@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -90,9 +92,9 @@ def _whole(request: Request, job: Job, opened: OpenLog | None) -> Response:
     """Return the log so far, streamed; of a range what it names."""
     step = request.path_params["step"]
     size = opened.size if opened is not None else 0
-    tag = f'"{job.id}-{step}-{size}"'
+    tag = f'"{job.id}-{quote(step)}-{size}"'
     named = {"content-disposition": disposition("inline", f"{job.id}-{step}.log")}
-    lines = Link(href=f"{base_of(request)}/jobs/{job.id}/logs/{step}?f=json", rel="alternate", type=JSON)
+    lines = Link(href=f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}?f=json", rel="alternate", type=JSON)
     named["link"] = link_value(lines)
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **named}
     if matches(header(request, "if-none-match"), tag):
@@ -150,7 +152,7 @@ async def _page(
     if follows and not shown:
         shown = data  # less than a character
     end = offset + len(shown)
-    here = f"{base_of(request)}/jobs/{job.id}/logs/{step}"
+    here = f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}"
     kept = {name: value for name, value in request.query_params.items() if name != "offset"}
     links = [Link(href=f"{here}?{QueryParams({**kept, 'offset': str(offset)})}", rel="self", type=wanted)]
     if end < size or not job.ended:
