@@ -69,10 +69,7 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
     for step in dict.fromkeys(("process", *steps)) if job.started else ():
         href, title = f"{here}/logs/{quote(step)}", f"Tool log {step}.log"
         # Part 1 calls it a log; clients of application packages look for what is related.
-        links += [
-            Link(href=f"{here}/logs/{quote(step)}", rel=rel, type="text/plain", title=title)
-            for rel in (REL_LOG, "related")
-        ]
+        links += [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
     if not job.ended:
         links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
     return StatusInfo(
