@@ -118,7 +118,7 @@ def test_metrics_count_requests_jobs_and_deliveries(serve: Serve) -> None:
         crashed = execute(http, "crash", "respond-async", how="raise").json()
         assert wait_for(http, told["jobID"]) == "successful"
         assert wait_for(http, crashed["jobID"]) == "failed"
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while (found := metrics(http)).get(("graticule_deliveries_total", ("delivered",))) != 1:
             assert time.monotonic() < deadline
             time.sleep(0.05)
