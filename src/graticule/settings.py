@@ -108,6 +108,15 @@ class Server(Section, frozen=True, kw_only=True):
     Everyone by default, as open geodata services do; tokens travel in a header, never in a cookie.
     """
 
+    log_format: Literal["console", "json"] = "console"
+    """How logs are written to standard error: ``console`` for people, ``json`` for what collects them."""
+
+    access_log: bool = False
+    """Whether each request and each end of a job gets a line in the log.
+
+    Not by default: `/metrics` counts them at no cost, a line costs as much as a small answer.
+    """
+
 
 class Database(Section, frozen=True, kw_only=True):
     """Where the ledger of jobs is kept."""
@@ -200,6 +209,12 @@ class Storage(Section, frozen=True, kw_only=True):
 
     upload_expiry_hours: Count = 24
     """Hours after which an uploaded file is removed. 0: never."""
+
+    min_free_mib: Count = 64
+    """MiB that the disks of home and storage must have left; with less, `/health` says that the service is not ready.
+
+    A ledger on a full disk can keep nothing, and it is better to be told before. 0: no such limit.
+    """
 
 
 class Token(Section, frozen=True, kw_only=True):
@@ -335,6 +350,24 @@ class Limits(Section, frozen=True, kw_only=True):
     """Levels of nesting in a JSON body; deeper ones are refused before they cost anything."""
 
 
+class Telemetry(Section, frozen=True, kw_only=True):
+    """Who may watch the service, and where its traces go."""
+
+    metrics_readers: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Who may read `/metrics`: addresses or networks (CIDR), and ``actor:NAME`` for holders of a token.
+
+    This machine by default: names of processes and how busy they are is nobody else's business. With
+    `server.public_url` a proxy stands before the server, and then this machine may be anybody: name an actor, or the
+    proxy among `server.trusted_proxies`, whose X-Forwarded-For is believed. Empty: nobody.
+    """
+
+    otlp_endpoint: str = ""
+    """Address of an OpenTelemetry collector (OTLP over HTTP), e.g. ``http://localhost:4318``, to which traces go.
+
+    Empty: where the standard variables say (``OTEL_EXPORTER_OTLP_ENDPOINT``), else there are no traces, at no cost.
+    """
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings, complete and checked."""
 
@@ -347,6 +380,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspaces: Workspaces = Workspaces()
     processes: Processes = Processes()
     limits: Limits = Limits()
+    telemetry: Telemetry = Telemetry()
 
     def __post_init__(self) -> None:
         _check_addresses(self)
@@ -370,6 +404,17 @@ def _check_addresses(settings: Settings) -> None:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
             raise InvalidSetting("server.trusted_proxies", f"{proxy!r} is no IP address or network") from None
+    for reader in settings.telemetry.metrics_readers:
+        if reader.removeprefix("actor:") != reader:
+            continue
+        try:
+            ipaddress.ip_network(reader, strict=False)
+        except ValueError:
+            remedy = f"{reader!r} is neither an IP address or network nor actor:NAME"
+            raise InvalidSetting("telemetry.metrics_readers", remedy) from None
+    endpoint = urlsplit(settings.telemetry.otlp_endpoint)
+    if settings.telemetry.otlp_endpoint and (endpoint.scheme not in {"http", "https"} or not endpoint.netloc):
+        raise InvalidSetting("telemetry.otlp_endpoint", f"{settings.telemetry.otlp_endpoint!r} is no http(s) address")
     scheme = urlsplit(settings.database.url).scheme
     if settings.jobs.workers == 0 and scheme != "postgresql":
         raise InvalidSetting("jobs.workers", "0 leaves nobody to run jobs; use 1 or more, or a PostgreSQL database.url")

@@ -15,6 +15,9 @@ class Storage(Protocol):
     def store_folder(self, source: Path, key: str) -> None:
         """Take all files of a finished folder, at once and durably; the source is gone afterwards."""
 
+    def check(self) -> None:
+        """Raise OSError if nothing can be kept now."""
+
     def path_of(self, key: str) -> Path:
         """Return a local path to read a file from."""
 

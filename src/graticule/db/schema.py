@@ -71,7 +71,8 @@ CREATE TABLE jobs (
     lane <NAME> NOT NULL DEFAULT '',
     history <BYTES> NOT NULL DEFAULT <EMPTY>,
     preparation <BYTES> NOT NULL DEFAULT <EMPTY>,
-    sources <BYTES> NOT NULL DEFAULT <EMPTY>
+    sources <BYTES> NOT NULL DEFAULT <EMPTY>,
+    trace TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq);
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';

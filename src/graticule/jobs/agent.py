@@ -152,6 +152,8 @@ class Agent:
         Gives how a job's references are fetched, as JSON.
     rules : AgentRules
         Leases, limits and the queue.
+    count_lost : callable, optional
+        Gets how many jobs of lost agents were found.
     """
 
     def __init__(
@@ -163,7 +165,10 @@ class Agent:
         catalog: Callable[[str], Catalog],
         policy: Callable[[Job], bytes],
         rules: AgentRules,
+        *,
+        count_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._count_lost = count_lost
         self.id = uuid.uuid4().hex
         self.rules = rules
         self._ledger = ledger
@@ -572,12 +577,13 @@ class Agent:
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    async def take_over(self) -> None:
-        """Void the claims of an earlier owner of the ledger, which is no more."""
+    async def take_over(self) -> int:
+        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were."""
         began = time.monotonic()
         touched = await self._ledger.reap(self._lost, before=None)
         if touched:
             log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+        return len(touched)
 
     def _lost(self, job: Job) -> Job:
         """Return what becomes of a job whose agent is lost: it waits again, or fails."""
@@ -680,6 +686,7 @@ class Agent:
             if job.ended:
                 self._feed.ended(job)
         if touched:
+            self._count_lost(len(touched))
             self.wake()
 
     async def report(self) -> None:

@@ -65,6 +65,13 @@ class Executor(Protocol):
     def free(self) -> int:
         """How many more jobs can be started now."""
 
+    @property
+    def trouble(self) -> str:
+        """Why no job process can be started at all; empty: nothing keeps it from that."""
+
+    def logs_of(self, job_id: str) -> dict[str, Path]:
+        """Return the files that a job prints to, by step, from its start here until they are stored."""
+
     def start(self, assignment: Assignment, listener: Listener) -> None:
         """Begin a job; there must be a free place."""
 

@@ -160,6 +160,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
     sources: bytes = b""
     """The results of other jobs among its inputs, a `Source` by the address that names it; empty: there are none."""
+    trace: str = ""
+    """The header ``traceparent`` of the request that sent it, where traces are configured; empty: it is not traced."""
 
     @property
     def key(self) -> JobKey:

@@ -70,6 +70,8 @@ class ExecutionRequest:
     """What `JobManager.request` found of what it refers to."""
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
+    trace: str = ""
+    """The header ``traceparent`` of the request, where it is traced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +220,7 @@ class JobManager:
             subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
             sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
+            trace=request.trace,
         )
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:

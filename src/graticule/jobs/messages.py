@@ -51,7 +51,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
     """Why the plug-in, or some of its processes, could not be loaded; `documents` has the others."""
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", omit_defaults=True):
     """To a job process: run a job."""
 
     job: str
@@ -62,6 +62,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     """The job's own scratch folder; it is made when it is first needed."""
     policy: bytes = b""
     """How references are fetched: a ``ReferencePolicy`` as JSON."""
+    trace: str = ""
+    """The header ``traceparent`` (W3C) under which the job process goes on with the job's trace; empty: none."""
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):

@@ -54,6 +54,33 @@ class JobDefinition(JobInputs, frozen=True, kw_only=True):
     """Address of the process."""
 
 
+class LogLine(Document, frozen=True, kw_only=True):
+    """One line that a job has printed."""
+
+    step: str
+    offset: int
+    """Where it begins, bytes from the beginning of the log."""
+    text: str
+    time: str | None = None
+    """RFC 3339, if the line itself says when it was printed."""
+    stream: str | None = None
+    """``stdout`` or ``stderr``, where they are kept apart."""
+
+
+class LogPage(Document, frozen=True, kw_only=True):
+    """A page of a log, line by line."""
+
+    job_id: str
+    step: str
+    offset: int
+    size: int
+    """Bytes of the whole log so far."""
+    complete: bool
+    """Whether nothing more will be printed."""
+    lines: list[LogLine]
+    links: list[Link]
+
+
 class JobList(Document, frozen=True, kw_only=True):
     """One page of jobs (jobList.yaml)."""
 

@@ -208,6 +208,8 @@ class JobProcess:
             process = self._process(start.ref)
             execute = _execute.decode(start.request)
             context = Context(folder, execute, process, self)
+            if start.trace:
+                os.environ["TRACEPARENT"] = start.trace  # where OpenTelemetry has programs look for it
             self._running = True
             inputs = _resolved(process, execute, start.policy, folder)
             outputs = process.run(inputs, context)

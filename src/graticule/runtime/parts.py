@@ -33,15 +33,21 @@ from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager, own_files, own_results
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
+from graticule.jobs.watching import Watchers
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
 from graticule.processes.inputs import ReferencePolicy
+from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe
+from graticule.runtime.logs import EndLog
+from graticule.runtime.metrics import Metrics
+from graticule.runtime.tracing import Tracing, open_tracing
 from graticule.settings import Settings
 from graticule.workspace import Workspace
 
@@ -84,6 +90,11 @@ class Parts:
     plugins: PluginSource
     catalog: Catalog
     policy: ReferencePolicy
+    logs: Logs
+    watchers: Watchers
+    metrics: Metrics
+    health: Health
+    tracing: Tracing | None
     samples: Path
     lock: _HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
@@ -164,6 +175,7 @@ class Parts:
         """Take up jobs that wait."""
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
         asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
+        self._in_background(self.metrics.watch_loop())
         self.engine.agent.wake()
         if not self.samples.is_dir():
             self._in_background(_make_samples(self.samples, self.executor))
@@ -209,6 +221,8 @@ class Parts:
         await self.engine.agent.close()
         await self.callbacks.close()
         await self.ledger.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self.lock.release()
 
 
@@ -234,6 +248,7 @@ async def build_parts(
         If something cannot be used as it is set.
     """
     home = settings.home
+    tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
     lock = _HomeLock.take(home)
     ledger = await _open_ledger(settings, leads=kind == "serve")
@@ -259,9 +274,24 @@ async def build_parts(
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    results = ResultStore(LocalStorage(_storage_folder(settings)))
+    storage = LocalStorage(_storage_folder(settings))
+    results = ResultStore(storage)
     feed = Feed()
-    subscriptions, callbacks = _notifications(settings, ledger)
+    metrics = Metrics(
+        {
+            "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
+            "graticule_jobs_running": ("Jobs that run here.", lambda: executor.limits.workers - executor.free),
+            "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.limits.workers),
+        }
+    )
+    watchers = Watchers()
+    feed.listen(watchers)
+    feed.listen(metrics)
+    if tracing is not None:
+        feed.listen(tracing)
+    if settings.server.access_log:
+        feed.listen(EndLog())
+    subscriptions, callbacks = _notifications(settings, ledger, metrics)
     feed.listen(callbacks)
     parts: Parts
 
@@ -275,7 +305,10 @@ async def build_parts(
         sources = own_results(job.own_sources(), job.workspace, results)
         return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local, own_results=sources))
 
-    agent = Agent(ledger, executor, feed, results, lambda _: catalog, policy_of, _agent_rules(settings, kind))
+    rules = _agent_rules(settings, kind)
+    agent = Agent(
+        ledger, executor, feed, results, lambda _: catalog, policy_of, rules, count_lost=metrics.lost_leases
+    )  # fmt: skip
     parts = Parts(
         settings=settings,
         ledger=ledger,
@@ -287,6 +320,18 @@ async def build_parts(
         plugins=source,
         catalog=catalog,
         policy=policy,
+        logs=Logs(executor.logs_of, results.logs_of),
+        watchers=watchers,
+        metrics=metrics,
+        health=Health(
+            {
+                "ledger": ledger_probe(ledger),
+                "storage": blocking_probe(storage.check),
+                "executor": blocking_probe(lambda: executor.trouble),
+                "disk": disk_probe({"home": home, "storage": _storage_folder(settings)}, settings.storage.min_free_mib),
+            }
+        ),
+        tracing=tracing,
         samples=samples,
         lock=lock,
     )
@@ -297,7 +342,7 @@ async def build_parts(
             await _check_storage(ledger, _storage_folder(settings))
             await agent.report()
         else:
-            await agent.take_over()
+            metrics.lost_leases(await agent.take_over())
     except BaseException:
         await parts.close()
         raise
@@ -338,7 +383,7 @@ def _agent_rules(settings: Settings, kind: str) -> AgentRules:
     )
 
 
-def _notifications(settings: Settings, ledger: Ledger) -> tuple[Subscriptions, Callbacks]:
+def _notifications(settings: Settings, ledger: Ledger, metrics: Metrics) -> tuple[Subscriptions, Callbacks]:
     """Return who knows the secrets of notifications, and who sends them."""
     told, key = settings.notifications, settings.security.secret_key
     receivers = ReceiverPolicy(
@@ -351,7 +396,14 @@ def _notifications(settings: Settings, ledger: Ledger) -> tuple[Subscriptions, C
     secrets = [SigningSecret(**msgspec.structs.asdict(one)) for one in told.secrets]
     subscriptions = Subscriptions(ledger, seal, receivers, secrets)
     pace = Pace(retries=told.retries_s, progress=told.progress_s)
-    return subscriptions, Callbacks(ledger, partial(post, policy=receivers), pace, authorize=subscriptions.headers)
+    callbacks = Callbacks(
+        ledger,
+        partial(post, policy=receivers),
+        pace,
+        authorize=subscriptions.headers,
+        count=metrics.delivered,
+    )
+    return subscriptions, callbacks
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

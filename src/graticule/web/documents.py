@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -82,11 +83,11 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
     # A job that prints nothing leaves no file; its log is there all the same, and empty.
     for step in dict.fromkeys(("process", *steps)) if job.started else ():
-        title = "Tool log" if step == "process" else f"Tool log {step}"
+        href, title = f"{here}/logs/{quote(step)}", f"Tool log {step}.log"
         # Part 1 calls it a log; clients of application packages look for what is related.
-        links += [
-            Link(href=f"{here}/logs/{step}", rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")
-        ]
+        links += [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
+    if not job.ended:
+        links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
     if job.subscriber:
         links.append(Link(href=f"{here}/notifications", rel="related", type=JSON, title="Notifications"))
     return StatusInfo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import ipaddress
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from graticule.errors import Fault, InvalidBody, InvalidParameter, MalformedRequest, TooLarge, UnsupportedMediaType
 from graticule.ogc.common import JSON
 from graticule.processes.inputs import escape
+from graticule.runtime.logs import ASKED
 from graticule.runtime.parts import Parts
 from graticule.web.negotiation import media_type_of, wanted_profiles
 from graticule.web.preferences import Preferences, parse_prefer
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 PROFILES = ("profile", "profiles")
 """Spellings of the parameter that names profiles: the draft has both."""
+
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 CURSOR_FORM = "[0-9a-f]{15}"
 
@@ -84,6 +88,41 @@ def header(request: Request, name: str) -> str:
             headers[decoded] = text if known is None else f"{known}, {text}"
         request.scope["graticule.headers"] = headers
     return headers.get(name, "")
+
+
+def trace_of(request: Request) -> str:
+    """Return the header ``traceparent`` under which what the request sets in motion goes on; empty: no trace."""
+    trace: str = request.scope.get("traceparent", "")
+    return trace
+
+
+def client_of(request: Request) -> str:
+    """Return the address of whoever asks, as far as it is known; empty where somebody else may speak through it."""
+    client, server = request.scope.get("client"), visit_of(request).parts.settings.server
+    address = client[0] if client else ""
+    if is_within(address, server.trusted_proxies):
+        # The last one is the proxy's own word; what stands before it may be the client's.
+        return header(request, "x-forwarded-for").rpartition(",")[2].strip()
+    passed_on = any(header(request, name) for name in ("forwarded", "via", "x-forwarded-for"))
+    # With a public address a proxy stands before this server, mostly on the same machine, and need not say so.
+    behind = bool(server.public_url) and is_within(address, _LOOPBACK)
+    return "" if passed_on or behind else address
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Return whether an address lies in one of some networks."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def about_job(job_id: str) -> None:
+    """Note which job the request is about, for the log."""
+    asked = ASKED.get()
+    if asked is not None:
+        asked.job = job_id
 
 
 def accept_of(request: Request) -> str:

@@ -345,6 +345,43 @@ COMPONENTS: dict[str, Schema] = {
         "description": "A results document, or the value of the one output that was asked for.",
         "anyOf": [ref("results"), {}],
     },
+    "logPage": _object(
+        {
+            "jobID": _text(),
+            "step": _text("`process`, or the name of a step."),
+            "offset": {"type": "integer", "minimum": 0, "description": "Where the page begins, bytes."},
+            "size": {"type": "integer", "minimum": 0, "description": "Bytes of the whole log so far."},
+            "complete": {"type": "boolean", "description": "Whether nothing more will be printed."},
+            "lines": _list(
+                _object(
+                    {
+                        "step": _text(),
+                        "offset": {"type": "integer", "minimum": 0, "description": "Where it begins, bytes."},
+                        "text": _text("The line, without its end."),
+                        "time": {**_MOMENT, "description": "When it was printed, if the line itself says so."},
+                        "stream": _text("Where output and errors are kept apart.", enum=["stdout", "stderr"]),
+                    },
+                    ["step", "offset", "text"],
+                )
+            ),
+            "links": _LINKS,
+        },
+        ["jobID", "step", "offset", "size", "complete", "lines", "links"],
+    ),
+    # --- operations ---
+    "health": _object(
+        {
+            "status": _text(enum=["ok", "unavailable"]),
+            "live": {"type": "boolean", "description": "Whether it runs."},
+            "ready": {"type": "boolean", "description": "Whether it can take requests."},
+            "parts": {
+                "type": "object",
+                "description": "Each part by name: `ledger`, `storage`, `executor`, `disk`.",
+                "additionalProperties": _object({"ok": {"type": "boolean"}, "reason": _text("Why not.")}, ["ok"]),
+            },
+        },
+        ["status", "live"],
+    ),
     # --- jobs ---
     "statusInfo": _object(
         {

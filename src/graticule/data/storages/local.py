@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -27,6 +28,11 @@ class LocalStorage:
         shutil.move(source, target)
         _flush_folder(target)
         _flush_folder(target.parent)
+
+    def check(self) -> None:
+        with tempfile.TemporaryFile(dir=self._root) as file:
+            file.write(b"graticule")
+            file.flush()
 
     def path_of(self, key: str) -> Path:
         path = self._root / key

@@ -42,6 +42,7 @@ from graticule.jobs.messages import (
     encode_frame,
     framed,
 )  # fmt: skip
+from graticule.jobs.traces import traceparent
 
 log = logging.getLogger("graticule.jobs")
 
@@ -202,10 +203,15 @@ class LocalExecutor:
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
-    def log_of(self, job_id: str) -> Path | None:
-        """Return the file that a running job prints to."""
-        child = self._busy.get(job_id)
-        return None if child is None else child.log
+    def logs_of(self, job_id: str) -> dict[str, Path]:
+        child, folder = self._busy.get(job_id), self._scratch / "jobs" / job_id
+        found = {"process": child.log} if child is not None else {}
+        for place in (folder, folder.with_name(f"{job_id}.kept")):  # the latter on its way into storage
+            if place.is_dir():
+                found |= {path.stem: path for path in (place / "logs").glob("*.log")}
+                if (place / "process.log").is_file():
+                    found["process"] = place / "process.log"
+        return found
 
     async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
         return list(await asyncio.gather(*[self._describe(ref) for ref in refs]))
@@ -418,6 +424,10 @@ class LocalExecutor:
     @property
     def limits(self) -> LocalLimits:
         return self._limits
+
+    @property
+    def trouble(self) -> str:
+        return "" if self._forkserver.poll() is None else "the fork server is gone"
 
 
 class _Child:
@@ -708,7 +718,14 @@ def _start_of(handed: _Handed) -> bytes:
     """Return the message that begins a job."""
     job, assignment = handed.job, handed.assignment
     return encode(
-        Start(job=job.id, ref=assignment.ref, request=job.request, folder=handed.folder, policy=assignment.policy)
+        Start(
+            job=job.id,
+            ref=assignment.ref,
+            request=job.request,
+            folder=handed.folder,
+            policy=assignment.policy,
+            trace=traceparent(job, "process") if job.trace else "",
+        )
     )
 
 

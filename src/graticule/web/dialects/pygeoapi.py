@@ -35,6 +35,7 @@ from graticule.web.documents import LARGE, Results
 from graticule.web.negotiation import wanted_media_type
 from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import (
+    about_job,
     base_of,
     check_members,
     cursor_of,
@@ -43,6 +44,7 @@ from graticule.web.requests import (
     limit_of,
     no_json,
     read_bytes,
+    trace_of,
     visit_of,
     workspace_of,
 )
@@ -98,8 +100,9 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    asked_for = await jobs.request(execution, received, base=base, sync=waits)
+    asked_for = await jobs.request(execution, received, base=base, sync=waits, trace=trace_of(request))
     submission = jobs.submit(process_id, asked_for)
+    about_job(submission.job.id)
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
     if not waits:

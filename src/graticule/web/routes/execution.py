@@ -28,7 +28,17 @@ from graticule.web.documents import MULTIPART, Results, results_response, speaks
 from graticule.web.negotiation import admits, choose
 from graticule.web.parameters import PREFER, PROCESS_ID
 from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
-from graticule.web.requests import accept_of, base_of, prefer_of, profiles_of, read_body, visit_of, workspace_of
+from graticule.web.requests import (
+    about_job,
+    accept_of,
+    base_of,
+    prefer_of,
+    profiles_of,
+    read_body,
+    trace_of,
+    visit_of,
+    workspace_of,
+)
 from graticule.web.responses import answer
 from graticule.web.routing import Answer, Routes
 
@@ -80,8 +90,11 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     check_accept(accept_of(request), offer.description, waits=mode.waits)
     # Its answer may carry no Link header: the official suite reads any as the old form of one.
     listed = not (mode.waits and speaks_1_0(body))
-    asked = await jobs.request(body, received, base=base_of(request), sync=mode.waits, listed=listed)
+    asked = await jobs.request(
+        body, received, base=base_of(request), sync=mode.waits, listed=listed, trace=trace_of(request)
+    )
     submission = jobs.submit(process_id, asked)
+    about_job(submission.job.id)
     if not mode.waits:
         await submission.kept
         return created(request, submission.job, mode)

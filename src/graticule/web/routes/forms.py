@@ -21,7 +21,7 @@ from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
 from graticule.web import pages
 from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
-from graticule.web.requests import base_of, header, visit_of, workspace_of
+from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, workspace_of
 from graticule.web.responses import VARY
 from graticule.web.routes.processes import describe
 from graticule.web.routing import Routes
@@ -143,7 +143,8 @@ async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
     body, base = msgspec.json.encode(execute), base_of(request)
-    submission = jobs.submit(process_id, await jobs.request(execute, body, base=base))
+    submission = jobs.submit(process_id, await jobs.request(execute, body, base=base, trace=trace_of(request)))
+    about_job(submission.job.id)
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +19,6 @@ from graticule.errors import (
     LedgerUnavailable,
     NoSuchJob,
     NoSuchOutput,
-    NoSuchResource,
     NotAcceptable,
     OutputNotProduced,
     ResultNotAvailable,
@@ -27,12 +26,13 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import JobQuery
+from graticule.jobs.log import PROCESS
 from graticule.ogc.common import HTML, JSON, Link
-from graticule.ogc.jobs import JobList
+from graticule.ogc.jobs import JobList, StatusInfo
 from graticule.ogc.processes import Execute
 from graticule.web.documents import Results, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
-from graticule.web.negotiation import media_type_of, parse_accept, quality_of
+from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
 from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
     CURSOR_FORM,
@@ -41,6 +41,7 @@ from graticule.web.requests import (
     check_parameters,
     cursor_of,
     encode_cursor,
+    header,
     limit_of,
     list_parameter,
     prefer_of,
@@ -48,7 +49,7 @@ from graticule.web.requests import (
     visit_of,
     workspace_of,
 )  # fmt: skip
-from graticule.web.responses import FilePart, answer, file_response, self_links
+from graticule.web.responses import answer, self_links
 from graticule.web.routes.notifications import notifications
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -57,6 +58,8 @@ routes = Routes("Jobs")
 _TYPES = ("process",)
 _STATUSES = ("created", "accepted", "running", "successful", "failed", "dismissed")
 _execute = msgspec.json.Decoder(Execute)
+_TAIL = 4096
+"""Bytes of a log that the page of a job shows at first."""
 _DIGITS = 9
 """An index of more digits is beyond every output."""
 
@@ -122,11 +125,8 @@ async def list_jobs(request: Request) -> Response:
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
-    shown = {
-        **_shown(request, job),
-        "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
-    }
+    wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
+    shown = await _shown(request, job) if wanted == HTML else {}
     return answer(request, _status(request, job), page="job", profile="job-description", **shown)
 
 
@@ -221,35 +221,6 @@ async def get_output_value(request: Request) -> Response:
     return single_output(request, results, name, {}, int(index))
 
 
-@routes.get(
-    "/jobs/{jobID}/logs/{step}",
-    parameters=(
-        JOB_ID,
-        Parameter(
-            name="step", place="path", description="`process`, or the name of a step.", schema={"type": "string"}
-        ),
-    ),
-    answers=(
-        Answer(status=200, description="The log.", content=(("text/plain", ""),)),
-        Answer(
-            status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
-        ),
-    ),
-    problems=(*_GONE, NoSuchResource),
-)
-async def get_log(request: Request) -> Response:
-    """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
-    workspace, step = workspace_of(request), request.path_params["step"]
-    job = await workspace.jobs.get(request.path_params["jobID"])
-    path = _logs(request, job).get(step)
-    if path is None and not (step == "process" and job.started):
-        raise NoSuchResource(request.url.path)
-    size = path.stat().st_size if path is not None and path.exists() else 0
-    content = FilePart(path, size) if path is not None and size else b""
-    tag = f'"{job.id}-{step}-{size}"'
-    return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag)
-
-
 def _wants_page(request: Request) -> bool:
     """Whether a page is wanted more than any content; results are what they are unless somebody says so."""
     f, ranges = request.query_params.get("f"), parse_accept(request.headers.get("accept", ""))
@@ -258,36 +229,42 @@ def _wants_page(request: Request) -> bool:
     return quality_of(HTML, ranges) > max(quality_of(JSON, ranges), quality_of("application/octet-stream", ranges))
 
 
-def _shown(request: Request, job: Job) -> dict[str, Any]:
-    """Return what the page of a job shows besides its status; read only when it is a page that is wanted."""
+async def _shown(request: Request, job: Job) -> dict[str, Any]:
+    """Return what the page of a job shows besides its status."""
+    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
     return {
         "exhibits": lambda: exhibits(_results_of(request, job)) if job.status == "successful" else [],
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
-        "log": lambda: _tail(_logs(request, job).get("process")),
+        "log": await _tail(request, job),
+        "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
     }
 
 
-def _tail(path: Path | None, size: int = 4096) -> str:
-    """Return the last lines of a log."""
-    if path is None or not path.exists():
-        return ""
-    with path.open("rb") as file:
-        start = max(0, path.stat().st_size - size)
-        file.seek(start)
-        text = file.read(size).decode(errors="replace")
-    return (text.partition("\n")[2] or text) if start else text
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last lines of a log."""
+
+    text: str
+    end: int
+    """Where they end, bytes from the beginning of the log."""
 
 
-def _status(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return status_info(job, base_of(request), steps=list(_logs(request, job)))
+async def _tail(request: Request, job: Job) -> Tail:
+    """Return the last lines of what a job has printed."""
+    opened = await visit_of(request).parts.logs.open(job, PROCESS)
+    if opened is None:
+        return Tail("", 0)
+    try:
+        end = opened.size
+        start = max(0, end - _TAIL)
+        text = (await opened.read(start, end - start)).decode(errors="replace")
+    finally:
+        opened.close()
+    return Tail((text.partition("\n")[2] or text) if start else text, end)
 
 
-def _logs(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    parts = visit_of(request).parts
-    if job.status == "running":
-        live = parts.executor.log_of(job.id)
-        return {"process": live} if live is not None and live.exists() and live.stat().st_size else {}
-    return parts.engine.results.logs_of(job.key) if job.log_bytes or job.started else {}
+def _status(request: Request, job: Job) -> StatusInfo:
+    return status_info(job, base_of(request), steps=visit_of(request).parts.logs.steps(job))
 
 
 async def _results(request: Request) -> Results:
