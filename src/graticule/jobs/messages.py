@@ -79,6 +79,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """From a job process: how far it is."""
 
+    job: str
     percent: int
     message: str = ""
 
@@ -86,6 +87,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """From a job process: a job has ended well; its files lie in its folder."""
 
+    job: str
     outputs: Manifest
     log_bytes: int = 0
     folder: bool = False
@@ -99,6 +101,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
 class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke"):
     """From a job process: a job has ended without success."""
 
+    job: str
     failure: Failure
     log_bytes: int = 0
 
@@ -144,6 +147,11 @@ class Frames:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the rest of a frame is still to come."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take received bytes and yield the frames that are complete; raises ValueError if these are no frames."""

@@ -47,6 +47,7 @@ from graticule.jobs.outputs import keep_outputs
 from graticule.ogc.processes import Execute
 from graticule.processes.process import Dismissed, Process
 from graticule.runtime import prctl
+from graticule.runtime.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from graticule.processes.inputs import ReferencePolicy
@@ -126,7 +127,9 @@ class JobProcess:
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
         self._resident_mib = _resident_mib()
-        self._environment = dict(os.environb)
+        self._place = os.getcwd()  # noqa: PTH109 - a string is what is compared
+        self._surroundings: Surroundings | None = None
+        self._pid = os.getpid()
         self._jobs = 0
         self._spoilt = False
         self._loaded: dict[ProcessRef, Process] = {}
@@ -134,6 +137,16 @@ class JobProcess:
         self.stopping = False
         self._running = False
         signal.signal(signal.SIGTERM, self._stop)
+        for end in (agent, inbox):
+            end.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        """In a process that a job has forked: be nobody whom the agent could take for this one."""
+        self._agent.close()
+        self._inbox.close()
+        if signal.getsignal(signal.SIGTERM) == self._stop:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def serve(self) -> None:
         """Take messages until the agent closes the socket."""
@@ -144,36 +157,41 @@ class JobProcess:
         poller.register(self._inbox, select.POLLIN)
         stream = self._agent.fileno()
         while ready := poller.poll():
-            if any(number == stream for number, _ in ready):
-                data = self._agent.recv(READ)
-                if not data:
-                    return
-                for frame in frames.feed(data):
-                    self._answer(decode_to_child(frame))
-                continue
+            by_stream = any(number == stream for number, _ in ready)
             try:
-                message = self._inbox.recv(READ)
-            except BlockingIOError:  # the agent took it back
+                data = (self._agent if by_stream else self._inbox).recv(READ)
+            except BlockingIOError:  # the agent took it back, or a job has read it
                 continue
-            if message and not self._answer(decode_to_child(message)):
-                poller.unregister(self._inbox)  # the agent lets go of this process: what else lies there is not for it
+            if not data:
+                return
+            for message in list(frames.feed(data)) if by_stream else [data]:
+                if not self._answer(decode_to_child(message)):
+                    # The agent lets go of this process: what else lies there is not for it.
+                    poller.unregister(self._inbox)
 
     def _answer(self, message: ToChild) -> bool:
         """Do what a message says; False if this process should do nothing else."""
         if isinstance(message, Describe):
             for ref in message.refs:
-                self.send(_describe(ref))
+                described = _describe(ref, self._pid)
+                _end_if_forked(self._pid)
+                self.send(described)
             return True
         if isinstance(message, Ping):
             if not select.select([self._inbox], [], [], 0)[0]:  # what is asked about may lie there
                 self.send(Pong(job=message.job))
             return True
+        if self.stopping:  # an earlier job, or somebody outside, has ended this process
+            self.send(Pong(job=message.job))
+            return False
         end = self._run(message)
         self.send(end)
         return isinstance(end, Done) and not end.littered
 
     def send(self, message: FromChild) -> None:
-        """Tell the agent; safe from the progress thread too."""
+        """Tell the agent; safe from the progress thread too. What a job has forked tells nothing."""
+        if os.getpid() != self._pid:
+            return
         with self._sending:
             self._agent.sendall(encode_frame(message))
 
@@ -185,21 +203,22 @@ class JobProcess:
     def _run(self, start: Start) -> Done | Broke:
         folder = Path(start.folder)
         failure, outputs = self._attempt(start, folder)
+        surroundings = self._surroundings
+        restored = surroundings is not None and surroundings.restore((start.folder, self._place))
         log_bytes = self._seal_log(folder)
         os.fchdir(self._home)
-        if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
-            os.environ.clear()
-            os.environb.update(self._environment)
         if failure is not None:
-            return Broke(failure=failure, log_bytes=log_bytes)
+            return Broke(job=start.job, failure=failure, log_bytes=log_bytes)
         left = os.path.lexists(folder)
         # A thread that goes on would print into the log of the next job.
         busy = threading.active_count() > 1 or _has_children()
-        littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0
+        littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or not restored or self.stopping
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
-        return Done(outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, grown_mib=grown_mib)
+        return Done(
+            job=start.job, outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, grown_mib=grown_mib
+        )
 
     def _attempt(self, start: Start, folder: Path) -> tuple[Failure | None, Manifest]:
         """Run the job's process around foreign code: whatever it does, there is an end to tell."""
@@ -207,16 +226,19 @@ class JobProcess:
         try:
             process = self._process(start.ref)
             execute = _execute.decode(start.request)
-            context = Context(folder, execute, process, self)
+            context = Context(folder, execute, process, self, start.job)
             self._running = True
             inputs = _resolved(process, execute, start.policy, folder)
             outputs = process.run(inputs, context)
             self._running = False
+            _end_if_forked(self._pid)
             return None, keep_outputs(outputs, process.description, context.wanted, folder)
         except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
             self._running = False
+            _end_if_forked(self._pid, error)
             return failure_of(error), {}
         finally:
+            _end_if_forked(self._pid)
             if context is not None:
                 context.close()
 
@@ -230,6 +252,8 @@ class JobProcess:
             if ref.id not in found:
                 raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
             process = self._loaded[ref] = found[ref.id]
+            _end_if_forked(self._pid)
+            self._surroundings = Surroundings()
         return process
 
     def _seal_log(self, folder: Path) -> int:
@@ -266,13 +290,15 @@ def load_processes(ref: ProcessRef) -> list[Process]:
     return found
 
 
-def _describe(ref: ProcessRef) -> Described:
+def _describe(ref: ProcessRef, pid: int) -> Described:
     try:
         processes = load_processes(ref)
     except PluginNotLoaded as error:
+        _end_if_forked(pid, error)
         traceback.print_exc()
         return Described(ref=ref, error=error.reason)
     except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything on import
+        _end_if_forked(pid, error)
         traceback.print_exc()
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
     documents, fresh, reasons = [], [], []
@@ -283,6 +309,7 @@ def _describe(ref: ProcessRef) -> Described:
         except PluginNotLoaded as error:
             reasons.append(error.reason)
         except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
+            _end_if_forked(pid, error)
             traceback.print_exc()
             reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
     return Described(ref=ref, documents=documents, fresh=fresh, error="; ".join(reasons))
@@ -328,6 +355,23 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(cause=cause, detail=f"the process failed with {text}; its log tells where", kind=kind)
 
 
+def _end_if_forked(pid: int, error: BaseException | None = None) -> None:
+    """End a process that a job has forked and that comes back from its code: the job is its parent's.
+
+    It ends as it would by itself, but flushes nothing, for what it holds is a copy of what its parent will write.
+
+    Parameters
+    ----------
+    pid : int
+        The job process's own.
+    error : BaseException, optional
+        What it came back with.
+    """
+    if os.getpid() != pid:
+        code = error.code if isinstance(error, SystemExit) else error and 1
+        os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+
+
 def _has_children() -> bool:
     """Return whether anything that a job has started still runs; what has ended is cleared away."""
     with contextlib.suppress(ChildProcessError):
@@ -361,7 +405,7 @@ class Context:
     for the file system's journal, which the ledger keeps busy.
     """
 
-    def __init__(self, folder: Path, execute: Execute, process: Process, job: Teller) -> None:
+    def __init__(self, folder: Path, execute: Execute, process: Process, job: Teller, job_id: str = "") -> None:
         self._folder = folder
         self._made = False
         asked = execute.outputs
@@ -369,6 +413,7 @@ class Context:
         self.wanted = frozenset(process.description.outputs if every else asked or ())
         self._asked = asked or {}
         self._job = job
+        self._job_id = job_id
         self._told = 0.0
         self._closed = False
         self._pending: Progress | None = None
@@ -397,7 +442,8 @@ class Context:
             return  # a thread that outlived its job: what it says would be told of the next one
         if self._job.stopping:
             raise Dismissed
-        self._pending = Progress(percent=max(0, min(100, int(progress))), message=str(message)[:1000])
+        percent = max(0, min(100, int(progress)))
+        self._pending = Progress(job=self._job_id, percent=percent, message=str(message)[:1000])
         wait = self._told + _PROGRESS_INTERVAL - time.monotonic()
         if wait <= 0:
             self._tell()

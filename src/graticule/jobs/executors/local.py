@@ -26,6 +26,7 @@ from graticule.jobs.executor import Assignment, Ending, Listener
 from graticule.jobs.job import Cause, Failure, Job
 from graticule.jobs.messages import (
     READ,
+    Broke,
     Describe,
     Described,
     Done,
@@ -72,6 +73,8 @@ _TINY = 0.002
 """As `_SHORT`, while another job process is free: to wake that one would take longer than to wait."""
 _PATIENCE = 0.05
 """Seconds that a job handed ahead waits for the one before it; then it is taken back for whoever is free."""
+_MID_MESSAGE = 10.0
+"""Seconds without a byte in the middle of a message, which a job process writes at once, until it counts as garbage."""
 _PACKET = 1 << 14
 """Bytes of the largest message that goes to a job process's inbox; larger ones go by the stream."""
 
@@ -196,8 +199,10 @@ class LocalExecutor:
             return
         if child.why is not None:
             return
+        child.settle()
+        if self._busy.get(job_id) is not child:
+            return
         child.why = why
-        child.return_ahead()
         task = self._loop.create_task(self._kill(child))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -308,7 +313,7 @@ class LocalExecutor:
         handed.listener.began(handed.job)
         why = child.unwanted.pop(handed.job.id, None)
         if why is not None:
-            self.stop(handed.job.id, why)
+            self._loop.call_soon(self.stop, handed.job.id, why)
 
     def returned(self, handed: _Handed) -> None:
         """Note that a job is no longer ahead."""
@@ -441,7 +446,9 @@ class _Child:
         self._current: _Handed | None = None
         self._ahead: dict[str, _Handed] = {}
         self._hurry: asyncio.TimerHandle | None = None
-        self._asked = ""
+        self._ask_at = 0.0
+        self._heard = 0.0
+        self._lost_track = False
         self._described: asyncio.Future[Described] | None = None
         self._jobs = 0
         self._open = True
@@ -527,23 +534,34 @@ class _Child:
                 handed.listener.returned(handed.job)
 
     def return_all(self) -> None:
-        """Give back what this child will never begin: it has ended, or is being stopped.
+        """Give back what this child will never begin: it has ended, or takes nothing else.
 
         That may be its current job too, if it ended between two jobs. One that died over its first job is no reason to
         try that again.
         """
-        if self._current is not None and self._jobs > 1 and self.why is None and not self._open:
-            self._ahead[self._current.job.id] = self._current
-            if self.take_back({self._current.job.id}):
-                handed, self._current = self._current, None
-                handed.listener.returned(handed.job)
-            else:
-                del self._ahead[self._current.job.id]
+        if self._current is not None and self.why is None and not self._open and self._current_waits():
+            handed, self._current = self._current, None
+            handed.listener.returned(handed.job)
         self.return_ahead()
         for handed in list(self._ahead.values()):
             del self._ahead[handed.job.id]
             self._executor.returned(handed)
-            handed.listener.returned(handed.job)
+            if self._lost_track:  # it may have run, and must not run twice
+                handed.listener.began(handed.job)
+                detail = "an earlier job broke the connection of its process, so that nobody knows whether it ran"
+                handed.listener.ended(handed.job, Ending(failure=Failure(cause="lost worker", detail=detail)))
+            else:
+                handed.listener.returned(handed.job)
+
+    def _current_waits(self) -> bool:
+        """Take back the current job if it has not begun, though another one had ended before it."""
+        if self._current is None or self._jobs <= 1:
+            return False
+        job_id = self._current.job.id
+        self._ahead[job_id] = self._current
+        waited = bool(self.take_back({job_id}))
+        self._ahead.pop(job_id, None)
+        return waited
 
     def _look_ahead(self) -> None:
         """Give jobs back that were handed ahead of a job that turns out to be long."""
@@ -559,6 +577,7 @@ class _Child:
     def _make_current(self, handed: _Handed) -> None:
         self._current = handed
         self.began = time.monotonic()
+        self._ask_at = self.began
         self.done.clear()
         self._jobs += 1
 
@@ -616,11 +635,12 @@ class _Child:
         if not self._unsent:
             self._loop.remove_writer(self._connection)
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take what the child tells; False if that was nothing."""
         try:
             data = self._connection.recv(READ)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
@@ -629,39 +649,65 @@ class _Child:
                 self._described.set_result(Described(ref=self.key.ref, error=error))
             self.done.set()
             self.close()
-            return
+            return False
+        self._heard = time.monotonic()
         try:
             for frame in self._frames.feed(data):
                 self._take(decode_from_child(frame))
+                if not self._open:
+                    return False
         except (ValueError, msgspec.DecodeError):
             self._give_up()
+        return True
+
+    def settle(self) -> None:
+        """Make sure which job is the current one, before it is stopped, and that it stays so until it ends.
+
+        What has not begun is taken back first: whatever is read then, no other job can begin afterwards.
+        """
+        self._retiring = True
+        self.return_ahead()
+        while self._open and not self._lost_track and self._receive():
+            pass
 
     def _give_up(self) -> None:
         """End a child that nobody understands: what it runs has written to descriptors that are not its own."""
         log.warning("job process %d sends what is no message; it is ended", self.pid)
+        self._lost_track = True
         self._loop.remove_reader(self._connection)
-        if self.job is None or self.why is not None:
+        if self._current is None or self.why is not None:
             self.close()
             return
+        if self._current_waits():
+            unbegun, self._current = self._current, None
+            self._executor.unburden(self, unbegun)
+            return
         detail = "the process wrote to file descriptors that it had not opened; it must leave them alone"
-        self._executor.stop(self.job.id, Failure(cause="process error", detail=detail))
+        self._executor.stop(self._current.job.id, Failure(cause="process error", detail=detail))
 
     def ask(self) -> None:
-        """Ask once whether the current job was received: the one before it may have read what was not meant for it."""
-        if self._current is not None and self._asked != self._current.job.id:
-            self._asked = self._current.job.id
-            self._send(encode_frame(Ping(job=self._asked)))
+        """Ask whether the current job was received: the one before it may have read what was not meant for it.
+
+        That may read the question too, so it is asked again and again, each time after twice as long: a job that runs
+        for hours reads none of them.
+        """
+        now = time.monotonic()
+        if self._frames.unfinished and now - self._heard > _MID_MESSAGE:
+            self._give_up()  # whoever wrote that was no child: it would have written all of it
+        elif self._current is not None and now >= self._ask_at:
+            self._ask_at = now + (now - self.began)
+            self._send(encode_frame(Ping(job=self._current.job.id)))
 
     def _take(self, message: FromChild) -> None:
         if isinstance(message, Described):
             if self._described is not None and not self._described.done():
                 self._described.set_result(message)
             return
-        ended = self._current
+        ended = self._meant_by(message)
         if ended is None:
             return
         if isinstance(message, Pong):
-            if message.job == ended.job.id and self.why is None:
+            if self.why is None:
                 log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
                 self._current = None
                 self._executor.unburden(self, ended)
@@ -672,21 +718,47 @@ class _Child:
         if isinstance(message, Done):
             limits = self._executor.limits
             small = message.grown_mib <= limits.recycle_mib and self._jobs < limits.recycle_jobs
-            keep = small and not ended.assignment.fresh and not message.littered
+            keep = small and not ended.assignment.fresh and not message.littered and not self._retiring
             left = Path(ended.folder) if message.folder else None
             ending = Ending(manifest=message.outputs, folder=left, log_bytes=message.log_bytes)
             self._executor.paced(self.key, time.monotonic() - self.began)
         else:
             keep = False
-            failure = self.why or message.failure
+            failure = self.why or _unasked(message.failure)
             ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
-        self._go_on(ended.job, keep=keep)
+        self._go_on(ended.job, keep=keep, reads_on=isinstance(message, Done) and not message.littered)
         ended.listener.ended(ended.job, ending)
 
-    def _go_on(self, ended: Job, *, keep: bool) -> None:
+    def _meant_by(self, message: Progress | Done | Broke | Pong) -> _Handed | None:
+        """Return the job that a message is about, if this child has that; it is the current one then."""
+        current = self._current
+        if current is None or message.job == current.job.id:
+            return current
+        if isinstance(message, Pong) or message.job not in self._ahead:
+            return None
+        return self._skip_to(message.job)
+
+    def _skip_to(self, job_id: str) -> _Handed:
+        """Go on to a job that the child tells of, and give back those before it: it takes one after the other.
+
+        They have not run: only the loop of the job process runs jobs, whoever else may have read their messages.
+        """
+        assert self._current is not None
+        self._retiring = True
+        if self.why is not None:
+            self.why = Failure(cause="lost worker", detail="the job's process was stopped for the sake of another job")
+        while (missed := self._current).job.id != job_id:
+            log.warning("job process %d did not receive job %s; it is given back", self.pid, missed.job.id)
+            handed = self._ahead.pop(next(iter(self._ahead)))
+            self._make_current(handed)
+            self._executor.promoted(self, missed.job, handed)
+            missed.listener.returned(missed.job)
+        return self._current
+
+    def _go_on(self, ended: Job, *, keep: bool, reads_on: bool) -> None:
         """After a job: go on to the next one that was handed ahead, wait for another one, or end."""
         self._retiring = not keep
-        if self.why is not None:
+        if self.why is not None or not reads_on:
             self.return_all()
         elif not keep:
             self.return_ahead()
@@ -698,6 +770,14 @@ class _Child:
             self._executor.released(self, keep=keep)
             self._current = None
             self.done.set()
+
+
+def _unasked(failure: Failure) -> Failure:
+    """Return the failure of a job that nobody has stopped."""
+    if failure.kind != "Dismissed":
+        return failure
+    detail = "the job ended by SIGTERM, or raised Dismissed by itself: nobody had dismissed it"
+    return Failure(cause="process error", detail=detail, kind=failure.kind)
 
 
 def _key_of(assignment: Assignment) -> _Key:
