@@ -21,7 +21,7 @@ from graticule.testing.ledger import job
 pytestmark = pytest.mark.anyio
 
 PROCESS = '''
-import os, signal, threading, time
+import _thread, os, signal, sys, threading, time
 from graticule import RunContext, process
 
 @process
@@ -42,6 +42,31 @@ def work(name: str, marks: str, seconds: float = 0.0, how: str = "", *, context:
             print("said too late", flush=True)
             context.report(50, "told too late")
         threading.Thread(target=later, daemon=True).start()
+    if how == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if how == "fork":
+        os.fork()
+    if how == "exit in a fork" and os.fork() == 0:
+        sys.exit(4)
+    if how == "report in a fork" and os.fork() == 0:
+        context.report(66, "from a fork")
+        os._exit(0)
+    if how == "pry on":
+        def read():
+            for _ in range(1200):
+                for number in sockets:
+                    try:
+                        os.read(number, 1 << 16)
+                    except OSError:
+                        pass
+                time.sleep(0.0005)
+        sockets = [number for number in range(3, 60) if os.path.exists(f"/proc/self/fd/{number}")]
+        sockets = [number for number in sockets if os.readlink(f"/proc/self/fd/{number}").startswith("socket")]
+        for number in sockets:
+            os.set_blocking(number, False)
+        _thread._count = lambda: 0  # as for a thread of native code
+        _thread.start_new_thread(read, ())
+        time.sleep(0.02)
     if how in ("scribble", "pry"):
         for number in range(3, 60):
             try:
@@ -82,6 +107,10 @@ class Told:
     async def hears_the_end_of(self, *names: str) -> None:
         await until(lambda: set(names) <= set(self.endings))
 
+    async def hears_either_way(self, name: str) -> None:
+        """Wait until a job that was handed ahead has ended, or is given back."""
+        await until(lambda: name in self.endings or ("returned", name) in self.said)
+
 
 async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
@@ -108,7 +137,7 @@ class Bench:
 
     @property
     def marks(self) -> list[str]:
-        return self._marks.read_text().split()
+        return self._marks.read_text().split() if self._marks.exists() else []
 
     def assignment(self, name: str, **inputs: Any) -> Assignment:
         request = json.dumps({"inputs": {"name": name, "marks": str(self._marks), **inputs}})
@@ -208,12 +237,72 @@ async def test_a_job_that_has_begun_cannot_be_taken_back_but_stopped(bench: Benc
 async def test_stopping_a_job_gives_back_what_was_handed_ahead_of_its_end(bench: Bench):
     bench.start("stopped", seconds=20)
     assert bench.start_ahead("next")
+    await until(lambda: bench.marks == ["stopped"])
 
     bench.executor.stop("stopped", Failure(cause="dismissed", detail="as asked"))
 
     await bench.told.hears_the_end_of("stopped")
     assert ("returned", "next") in bench.told.said
     assert bench.marks == ["stopped"]
+
+
+async def test_a_job_that_is_stopped_before_its_process_took_it_up_never_begins(bench: Bench):
+    process = job_process()
+    process.suspend()
+    bench.start("stopped")
+
+    bench.executor.stop("stopped", Failure(cause="dismissed", detail="as asked"))
+    await asyncio.sleep(0.1)
+    process.resume()
+
+    await bench.told.hears_the_end_of("stopped")
+    assert bench.told.endings["stopped"].failure == Failure(cause="dismissed", detail="as asked")
+    assert bench.marks == []
+
+
+async def test_stopping_a_job_that_has_just_ended_stops_no_other(bench: Bench):
+    bench.start("first")
+    assert bench.start_ahead("second", seconds=0.3)
+    time.sleep(0.1)  # noqa: ASYNC251 - the agent hears nothing of what its job process does
+
+    bench.executor.stop("first", Failure(cause="dismissed", detail="as asked"))
+
+    await bench.told.hears_the_end_of("first", "second")
+    assert bench.told.endings["first"].failure is None
+    assert bench.told.endings["second"].failure is None
+    assert bench.marks == ["first", "second"]
+
+
+async def test_a_job_that_ends_its_process_by_sigterm_was_not_dismissed(bench: Bench):
+    bench.start("ending itself", how="term")
+    assert bench.start_ahead("next")
+
+    await bench.told.hears_the_end_of("ending itself")
+    await bench.told.hears(("returned", "next"))
+
+    failure = bench.told.endings["ending itself"].failure
+    assert failure is not None
+    assert failure.cause == "process error"
+    assert "ended by SIGTERM" in failure.detail
+
+
+@pytest.mark.parametrize("how", ["fork", "exit in a fork", "report in a fork"])
+async def test_a_fork_speaks_for_no_job_and_runs_none(bench: Bench, how: str):
+    for number in range(10):
+        bench.told.said.clear()
+        bench.start(f"forking-{number}", how=how)
+        ahead = [name for name in (f"a-{number}", f"b-{number}") if bench.start_ahead(name)]
+        names = [f"forking-{number}", *ahead]
+        for name in names:
+            await bench.told.hears_either_way(name)
+            if name not in bench.told.endings:
+                bench.start(name)
+                await bench.told.hears_the_end_of(name)
+            ending = bench.told.endings[name]
+            assert ending.failure is None
+            assert json.loads(ending.manifest["result"].values[0].content or b"") == name
+        assert "progressed" not in {what for what, _ in bench.told.said}
+    assert len(bench.marks) == len(set(bench.marks))
 
 
 @pytest.mark.parametrize(("how", "cause"), [("fail", "process error"), ("crash", "lost worker")])
@@ -280,13 +369,20 @@ async def test_a_process_that_writes_to_what_it_has_not_opened_is_ended(bench: B
     assert bench.start_ahead("next")
 
     await bench.told.hears_the_end_of("scribbling")
-    await bench.told.hears(("returned", "next"))
+    await bench.told.hears_either_way("next")
 
     failure = bench.told.endings["scribbling"].failure
     assert failure is not None
     assert "file descriptors" in failure.detail
-    bench.start("next")
-    await bench.told.hears_the_end_of("next")
+    if "next" in bench.told.endings:  # it may have begun before the process was ended
+        failure = bench.told.endings["next"].failure
+        assert failure is not None
+        assert failure.cause == "lost worker"
+    else:
+        assert "next" not in bench.marks
+    bench.start("after")
+    await bench.told.hears_the_end_of("after")
+    assert bench.told.endings["after"].failure is None
 
 
 async def test_a_job_whose_message_was_read_by_the_one_before_it_is_given_back(bench: Bench):
@@ -299,6 +395,18 @@ async def test_a_job_whose_message_was_read_by_the_one_before_it_is_given_back(b
     bench.start("next")
     await bench.told.hears_the_end_of("next")
     assert bench.told.endings["next"].failure is None
+    assert bench.marks == ["prying", "next"]
+
+
+async def test_a_job_is_given_back_even_if_the_question_whether_it_was_received_is_read_too(bench: Bench):
+    bench.start("prying", how="pry on", seconds=0.03)
+    assert bench.start_ahead("next")
+    await bench.told.hears_the_end_of("prying")
+
+    await bench.told.hears(("returned", "next"))
+
+    bench.start("next")
+    await bench.told.hears_the_end_of("next")
     assert bench.marks == ["prying", "next"]
 
 

@@ -6,6 +6,7 @@ of the same process in the same workspace, and thrown away after anything unusua
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import json
@@ -211,7 +212,7 @@ class JobProcess:
             return Broke(job=start.job, failure=failure, log_bytes=log_bytes)
         left = os.path.lexists(folder)
         # A thread that goes on would print into the log of the next job.
-        busy = threading.active_count() > 1 or _has_children()
+        busy = _thread._count() > 0 or _has_children()  # noqa: SLF001 - counts those unknown to threading too
         littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or not restored or self.stopping
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.

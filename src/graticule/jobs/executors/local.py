@@ -707,10 +707,13 @@ class _Child:
         if ended is None:
             return
         if isinstance(message, Pong):
-            if self.why is None:
-                log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
-                self._current = None
-                self._executor.unburden(self, ended)
+            if self.why is not None:
+                self.done.set()
+                self.close()
+                return
+            log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
+            self._current = None
+            self._executor.unburden(self, ended)
             return
         if isinstance(message, Progress):
             ended.listener.progressed(ended.job, message.percent, message.message)
