@@ -196,20 +196,20 @@ async def test_a_job_that_has_begun_cannot_be_taken_back_but_stopped(bench: Benc
     time.sleep(0.3)  # noqa: ASYNC251 - the agent hears nothing of what its job process does
 
     assert not bench.executor.recall("second")
-    bench.executor.stop("second", Failure(cause="dismissed", detail="as asked"))
+    bench.executor.stop("second", Failure(cause="cancelled", detail="as asked"))
 
     await bench.told.hears_the_end_of("first", "second")
     failure = bench.told.endings["second"].failure
     assert bench.told.endings["first"].failure is None
     assert failure is not None
-    assert failure.cause == "dismissed"
+    assert failure.cause == "cancelled"
 
 
 async def test_stopping_a_job_gives_back_what_was_handed_ahead_of_its_end(bench: Bench):
     bench.start("stopped", seconds=20)
     assert bench.start_ahead("next")
 
-    bench.executor.stop("stopped", Failure(cause="dismissed", detail="as asked"))
+    bench.executor.stop("stopped", Failure(cause="cancelled", detail="as asked"))
 
     await bench.told.hears_the_end_of("stopped")
     assert ("returned", "next") in bench.told.said

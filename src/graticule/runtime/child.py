@@ -7,8 +7,10 @@ of the same process in the same workspace, and thrown away after anything unusua
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
+import mmap
 import os
 import select
 import signal
@@ -17,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -25,7 +28,8 @@ import msgspec
 
 from graticule import plugins
 from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
-from graticule.jobs.job import Cause, Failure, Fault, Manifest
+from graticule.jobs.failures import shortened
+from graticule.jobs.job import STEPS, Failure, Fault, Manifest, Step
 from graticule.jobs.messages import (
     READ,
     Broke,
@@ -44,7 +48,7 @@ from graticule.jobs.messages import (
     encode_frame,
 )  # fmt: skip
 from graticule.jobs.outputs import keep_outputs
-from graticule.ogc.processes import Execute
+from graticule.ogc.processes import NO_LIMITS, Execute, Limits
 from graticule.processes.process import Dismissed, Process
 from graticule.runtime import prctl
 
@@ -53,17 +57,23 @@ if TYPE_CHECKING:
 
 _execute = msgspec.json.Decoder(Execute)
 _PROGRESS_INTERVAL = 0.05
+_STAGE_IN, _RUN, _STAGE_OUT = map(STEPS.index, ("stage-in", "run", "stage-out"))
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How the system says that nothing more can be written."""
+
+GIVEN = 3
+"""How many open descriptors a job process is given; see `main`."""
 
 
-def main(agent: socket.socket, inbox: socket.socket, log: str) -> None:
+def main(given: Iterable[int], log: str) -> None:
     """Serve the agent until it closes the socket.
 
     Parameters
     ----------
-    agent : socket.socket
-        This process's end of the pair.
-    inbox : socket.socket
-        Where small messages come from, one at a time; the agent may take back what was not read.
+    given : iterable of int
+        Three open descriptors: this process's end of the pair of sockets; the socket that small messages come from,
+        one at a time, which the agent may take back while they are not read; and one byte of shared memory, where the
+        agent looks how far a job had come that ended without a word.
     log : str
         The file that standard output and error go to while no job says otherwise.
     """
@@ -76,14 +86,23 @@ def main(agent: socket.socket, inbox: socket.socket, log: str) -> None:
     prctl.become_subreaper()
     prctl.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _offer_to_the_kernel()
     _redirect(log)
-    JobProcess(agent, inbox, Path(log)).serve()
+    agent, inbox, step = given
+    shared = mmap.mmap(step, 1)
+    os.close(step)
+    JobProcess(socket.socket(fileno=agent), socket.socket(fileno=inbox), shared, Path(log)).serve()
 
 
 def start_alone() -> None:
     """Be a job process that was started by exec, because a process names the Python that runs it."""
-    agent, inbox = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    main(agent, inbox, sys.argv[3])
+    main(map(int, sys.argv[1 : 1 + GIVEN]), sys.argv[1 + GIVEN])
+
+
+def _offer_to_the_kernel() -> None:
+    """Have the kernel end this process rather than the server when the machine has no memory left."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _redirect(log: str) -> None:
@@ -115,13 +134,16 @@ class JobProcess:
         Where large messages come from and where ends are told.
     inbox : socket.socket
         Where small messages come from.
+    step : mmap.mmap
+        Where the agent sees the step of the job that runs.
     log : Path
         What is printed goes here; the agent may read it while a job runs.
     """
 
-    def __init__(self, agent: socket.socket, inbox: socket.socket, log: Path) -> None:
+    def __init__(self, agent: socket.socket, inbox: socket.socket, step: mmap.mmap, log: Path) -> None:
         self._agent = agent
         self._inbox = inbox
+        self._step = step
         self._log = log
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
@@ -190,32 +212,38 @@ class JobProcess:
         if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
             os.environ.clear()
             os.environb.update(self._environment)
-        if failure is not None:
-            return Broke(failure=failure, log_bytes=log_bytes)
-        left = os.path.lexists(folder)
         # A thread that goes on would print into the log of the next job.
         busy = threading.active_count() > 1 or _has_children()
+        if failure is not None:
+            return Broke(failure=failure, log_bytes=log_bytes, busy=busy)
+        left = os.path.lexists(folder)
         littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
-        return Done(outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, grown_mib=grown_mib)
+        return Done(
+            outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, busy=busy, grown_mib=grown_mib
+        )
 
     def _attempt(self, start: Start, folder: Path) -> tuple[Failure | None, Manifest]:
         """Run the job's process around foreign code: whatever it does, there is an end to tell."""
         context: Context | None = None
+        step = self._step
         try:
+            step[0] = _STAGE_IN
             process = self._process(start.ref)
             execute = _execute.decode(start.request)
             context = Context(folder, execute, process, self)
             self._running = True
             inputs = _resolved(process, execute, start.policy, folder)
+            step[0] = _RUN
             outputs = process.run(inputs, context)
             self._running = False
+            step[0] = _STAGE_OUT
             return None, keep_outputs(outputs, process.description, context.wanted, folder)
         except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
             self._running = False
-            return failure_of(error), {}
+            return failure_of(error, STEPS[step[0]]), {}
         finally:
             if context is not None:
                 context.close()
@@ -275,17 +303,19 @@ def _describe(ref: ProcessRef) -> Described:
     except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything on import
         traceback.print_exc()
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
-    documents, fresh, reasons = [], [], []
+    documents, fresh, limits, reasons = [], [], [], []
     for process in processes:
         try:
             documents.append(msgspec.json.encode(process.description))
             fresh.append(bool(getattr(process, "fresh", False)))
+            stated = getattr(process, "limits", None)
+            limits.append(stated if isinstance(stated, Limits) else NO_LIMITS)
         except PluginNotLoaded as error:
             reasons.append(error.reason)
         except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
             traceback.print_exc()
             reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
-    return Described(ref=ref, documents=documents, fresh=fresh, error="; ".join(reasons))
+    return Described(ref=ref, documents=documents, fresh=fresh, limits=limits, error="; ".join(reasons))
 
 
 def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:
@@ -301,31 +331,34 @@ def _rules(policy: bytes) -> ReferencePolicy:
     return msgspec.json.decode(policy, type=ReferencePolicy) if policy else ReferencePolicy()
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException, step: Step = "run") -> Failure:
     """Say in one sentence why a job failed; the whole story goes to its log, which is standard error."""
     kind = type(error).__name__
     if isinstance(error, InvalidInputs):
         faults = [Fault(fault.pointer, fault.message) for fault in error.faults]
-        return Failure(cause="bad input", detail=str(error), faults=faults, kind=kind)
+        transient = bool(faults) and all(fault.transient for fault in error.faults)
+        return Failure(
+            cause="stage-in" if transient else "bad input", detail=shortened(str(error)), faults=faults, kind=kind,
+            step="stage-in", transient=transient,
+        )  # fmt: skip
     if isinstance(error, Dismissed):
-        return Failure(cause="dismissed", detail="the job was dismissed while it ran", kind=kind)
+        return Failure(cause="cancelled", detail="the job was dismissed while it ran", kind=kind, step=step)
     if isinstance(error, ProcessFault):
-        return Failure(cause="process error", detail=str(error), kind=kind)
+        return Failure(cause="process error", detail=shortened(str(error)), kind=kind, step=step)
     if isinstance(error, PluginNotLoaded):
-        return Failure(cause="plug-in", detail=str(error), kind=kind)
+        return Failure(cause="plug-in", detail=shortened(str(error)), kind=kind, step=step)
     traceback.print_exc()
     if isinstance(error, MemoryError):
-        return Failure(
-            cause="out of memory", detail="the process ran out of memory; give it less data at once", kind=kind
-        )
+        return Failure(cause="out of memory", detail="the process ran out of memory", kind=kind, step=step)
     if isinstance(error, SystemExit):
         detail = f"the process ended itself with exit({error.code!r}) instead of returning its outputs"
-        return Failure(cause="process error", detail=detail, kind=kind)
-    cause: Cause = "process error"
-    if isinstance(error, OSError) and error.errno == 28:
-        return Failure(cause="disk limit", detail="no space was left on the disk for the job's files", kind=kind)
+        return Failure(cause="process error", detail=shortened(detail), kind=kind, step=step)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        detail = f"no space was left on the disk for the job's files ({error.strerror})"
+        remedy = "have the job write less, or try again later; whoever runs this service must free space"
+        return Failure(cause="disk limit", detail=detail, kind=kind, step=step, remedy=remedy)
     text = str(error) if isinstance(error, GraticuleError) else f"{kind}: {error}".rstrip(": ")
-    return Failure(cause=cause, detail=f"the process failed with {text}; its log tells where", kind=kind)
+    return Failure(cause="process error", detail=f"the process failed with {shortened(text)}", kind=kind, step=step)
 
 
 def _has_children() -> bool:
