@@ -347,7 +347,8 @@ def failure_of(error: BaseException, step: Step = "run") -> Failure:
         return Failure(cause="process error", detail=shortened(str(error)), kind=kind, step=step)
     if isinstance(error, PluginNotLoaded):
         return Failure(cause="plug-in", detail=shortened(str(error)), kind=kind, step=step)
-    traceback.print_exc()
+    with contextlib.suppress(OSError):  # the disk may be full
+        traceback.print_exc()
     if isinstance(error, MemoryError):
         return Failure(cause="out of memory", detail="the process ran out of memory", kind=kind, step=step)
     if isinstance(error, SystemExit):
