@@ -52,9 +52,7 @@ def test_the_last_lines_are_few_and_short_however_long_the_log_is(tmp_path):
 def test_a_log_that_is_no_text_or_not_there_harms_nothing(tmp_path):
     (tmp_path / "process.log").write_bytes(b"\xff\x00\x1b[31mred\n")
 
-    assert tail_of(tmp_path / "process.log") == [
-        "\ufffd[31mred".replace("\ufffd", tail_of(tmp_path / "process.log")[0][0])
-    ]
+    assert tail_of(tmp_path / "process.log") == ["\ufffd[31mred"]
     assert tail_of(tmp_path / "none.log") == []
 
 
@@ -78,7 +76,7 @@ def test_what_looks_like_a_secret_is_made_unreadable(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["ValueError: bad luck", "unexpected token: '}'", "see https://example.org/x.tif?bbox=1,2", "a == b", "3 / 4"],
+    ["ValueError: bad luck", "unexpected token: '}'", "see https://example.org/x.tif?bbox=1,2", "token == b"],
 )
 def test_what_is_no_secret_stays(text):
     assert without_secrets(text) == text

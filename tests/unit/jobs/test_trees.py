@@ -37,6 +37,15 @@ while True:
     except ChildProcessError:
         pass
 """
+FAMILY = """
+import os, time
+held = bytearray(b"x") * (64 << 20)
+for _ in range(3):
+    if not os.fork():
+        break
+os.write(1, b"%d\\n" % os.getpid())
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -109,13 +118,11 @@ def test_strays_have_a_moment_to_end_by_themselves(started, tmp_path):
     assert process.wait(5) == 0
 
 
-def test_shared_memory_counts_once():
-    code = "import os,sys,time\nheld=bytearray(64<<20)\nfor _ in range(3):\n if not os.fork(): break\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+def test_shared_memory_counts_once(started):
+    process = started(FAMILY)
     pids = [int(process.stdout.readline()) for _ in range(4)]
 
     used = trees.memory_mib(pids, enough=0)
 
     trees.kill_tree(process.pid, trees.started(process.pid))
-    process.communicate()
     assert 64 <= used < 128
