@@ -1,24 +1,46 @@
-"""Job processes of this machine: handed one job after the other, they run each once and lose none."""
+"""Every kind of executor keeps the same promises.
+
+Those of this machine hand one job after the other to their job processes, which run each once and lose none.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from graticule.jobs.executor import Assignment, Ending
+from graticule.jobs.executor import Assignment
+from graticule.jobs.executors.inline import InlineExecutor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
-from graticule.jobs.job import Failure, Job
+from graticule.jobs.job import Failure
 from graticule.jobs.messages import ProcessRef
+from graticule.runtime.child import Attempts, describe
+from graticule.testing.executor import ExecutorContract, IsolatingExecutorContract, Told, until
 from graticule.testing.ledger import job
 
 pytestmark = pytest.mark.anyio
+
+
+class TestInlineExecutor(ExecutorContract):
+    @pytest.fixture
+    async def executor(self, tmp_path: Path) -> AsyncIterator[InlineExecutor]:
+        executor = InlineExecutor(tmp_path / "scratch", Attempts, describe)
+        yield executor
+        await executor.close()
+
+
+class TestLocalExecutor(IsolatingExecutorContract):
+    @pytest.fixture
+    async def executor(self, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
+        executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=2))
+        yield executor
+        await executor.close()
+
 
 PROCESS = '''
 import os, signal, threading, time
@@ -57,39 +79,6 @@ JOBS = 500
 """What a job process may run before it is thrown away."""
 
 
-class Told:
-    """A listener that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.endings: dict[str, Ending] = {}
-
-    def began(self, job: Job) -> None:
-        self.said.append(("began", job.id))
-
-    def returned(self, job: Job) -> None:
-        self.said.append(("returned", job.id))
-
-    def progressed(self, job: Job, percent: int, message: str) -> None:
-        self.said.append(("progressed", job.id))
-
-    def ended(self, job: Job, ending: Ending) -> None:
-        self.endings[job.id] = ending
-
-    async def hears(self, sentence: tuple[str, str]) -> None:
-        await until(lambda: sentence in self.said)
-
-    async def hears_the_end_of(self, *names: str) -> None:
-        await until(lambda: set(names) <= set(self.endings))
-
-
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
 def job_process() -> psutil.Process:
     """Return the one job process of the one executor."""
     (forkserver,) = psutil.Process().children()
@@ -103,15 +92,15 @@ class Bench:
     def __init__(self, folder: Path, executor: LocalExecutor) -> None:
         self.executor = executor
         self.told = Told()
-        self._marks = folder / "marks"
+        self.marks_file = folder / "marks"
         self._ref = ProcessRef(target=str(folder / "work.py"), id="work")
 
     @property
     def marks(self) -> list[str]:
-        return self._marks.read_text().split()
+        return self.marks_file.read_text().split()
 
     def assignment(self, name: str, **inputs: Any) -> Assignment:
-        request = json.dumps({"inputs": {"name": name, "marks": str(self._marks), **inputs}})
+        request = json.dumps({"inputs": {"name": name, "marks": str(self.marks_file), **inputs}})
         return Assignment(job=job(name, request=request.encode()), ref=self._ref)
 
     def start(self, name: str, **inputs: Any) -> None:
@@ -128,7 +117,7 @@ class Bench:
             await self.told.hears_the_end_of(f"warm-{number}", *[f"probe-{number}"] * known)
             if known:
                 break
-        self._marks.unlink()
+        self.marks_file.unlink()
         self.told.said.clear()
 
 
@@ -208,6 +197,7 @@ async def test_a_job_that_has_begun_cannot_be_taken_back_but_stopped(bench: Benc
 async def test_stopping_a_job_gives_back_what_was_handed_ahead_of_its_end(bench: Bench):
     bench.start("stopped", seconds=20)
     assert bench.start_ahead("next")
+    await until(bench.marks_file.exists)
 
     bench.executor.stop("stopped", Failure(cause="cancelled", detail="as asked"))
 

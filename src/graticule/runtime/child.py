@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -143,7 +143,7 @@ class JobProcess:
     def __init__(self, agent: socket.socket, inbox: socket.socket, step: mmap.mmap, log: Path) -> None:
         self._agent = agent
         self._inbox = inbox
-        self._step = step
+        self._attempts = Attempts(self.send, step)
         self._log = log
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
@@ -151,10 +151,7 @@ class JobProcess:
         self._environment = dict(os.environb)
         self._jobs = 0
         self._spoilt = False
-        self._loaded: dict[ProcessRef, Process] = {}
         self._sending = threading.Lock()
-        self.stopping = False
-        self._running = False
         signal.signal(signal.SIGTERM, self._stop)
 
     def serve(self) -> None:
@@ -184,7 +181,7 @@ class JobProcess:
         """Do what a message says; False if this process should do nothing else."""
         if isinstance(message, Describe):
             for ref in message.refs:
-                self.send(_describe(ref))
+                self.send(describe(ref))
             return True
         if isinstance(message, Ping):
             if not select.select([self._inbox], [], [], 0)[0]:  # what is asked about may lie there
@@ -200,13 +197,13 @@ class JobProcess:
             self._agent.sendall(encode_frame(message))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self.stopping = True
-        if self._running:
+        self._attempts.stopping = True
+        if self._attempts.running:
             raise Dismissed
 
     def _run(self, start: Start) -> Done | Broke:
         folder = Path(start.folder)
-        failure, outputs = self._attempt(start, folder)
+        failure, outputs = self._attempts.run(start)
         log_bytes = self._seal_log(folder)
         os.fchdir(self._home)
         if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
@@ -225,8 +222,45 @@ class JobProcess:
             outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, busy=busy, grown_mib=grown_mib
         )
 
-    def _attempt(self, start: Start, folder: Path) -> tuple[Failure | None, Manifest]:
-        """Run the job's process around foreign code: whatever it does, there is an end to tell."""
+    def _seal_log(self, folder: Path) -> int:
+        """Give the job what it has printed, and begin an empty log for the next one."""
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            size = os.fstat(1).st_size
+        except (OSError, ValueError):  # the process has closed them, as daemons do
+            self._spoilt = True
+            _redirect(str(self._log))
+            size = os.fstat(1).st_size
+        if size:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._log.rename(folder / "process.log")
+            _redirect(str(self._log))
+        return size
+
+
+class Attempts:
+    """Runs processes around foreign code: whatever that does, there is an end to tell.
+
+    Parameters
+    ----------
+    send : callable
+        Told how far a process is, by the progress thread too.
+    step : mmap.mmap or bytearray
+        Gets the number of the step, in `STEPS`, of the job that runs.
+    """
+
+    def __init__(self, send: Callable[[Progress], None], step: mmap.mmap | bytearray) -> None:
+        self.send = send
+        self.stopping = False
+        self.running = False
+        """Whether foreign code runs, so that a signal may raise `Dismissed`."""
+        self._step = step
+        self._loaded: dict[ProcessRef, Process] = {}
+
+    def run(self, start: Start) -> tuple[Failure | None, Manifest]:
+        """Run a job; return why it failed, or what it gave."""
+        folder = Path(start.folder)
         context: Context | None = None
         step = self._step
         try:
@@ -234,15 +268,15 @@ class JobProcess:
             process = self._process(start.ref)
             execute = _execute.decode(start.request)
             context = Context(folder, execute, process, self)
-            self._running = True
+            self.running = True
             inputs = _resolved(process, execute, start.policy, folder)
             step[0] = _RUN
             outputs = process.run(inputs, context)
-            self._running = False
+            self.running = False
             step[0] = _STAGE_OUT
             return None, keep_outputs(outputs, process.description, context.wanted, folder)
         except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
-            self._running = False
+            self.running = False
             return failure_of(error, STEPS[step[0]]), {}
         finally:
             if context is not None:
@@ -259,22 +293,6 @@ class JobProcess:
                 raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
             process = self._loaded[ref] = found[ref.id]
         return process
-
-    def _seal_log(self, folder: Path) -> int:
-        """Give the job what it has printed, and begin an empty log for the next one."""
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            size = os.fstat(1).st_size
-        except (OSError, ValueError):  # the process has closed them, as daemons do
-            self._spoilt = True
-            _redirect(str(self._log))
-            size = os.fstat(1).st_size
-        if size:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._log.rename(folder / "process.log")
-            _redirect(str(self._log))
-        return size
 
 
 def load_processes(ref: ProcessRef) -> list[Process]:
@@ -294,7 +312,8 @@ def load_processes(ref: ProcessRef) -> list[Process]:
     return found
 
 
-def _describe(ref: ProcessRef) -> Described:
+def describe(ref: ProcessRef) -> Described:
+    """Return what the processes behind a reference are, or why they cannot be loaded."""
     try:
         processes = load_processes(ref)
     except PluginNotLoaded as error:
