@@ -6,6 +6,7 @@ Those of this machine hand one job after the other to their job processes, which
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
+from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executor import Assignment
 from graticule.jobs.executors.inline import InlineExecutor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.job import Failure
 from graticule.jobs.messages import ProcessRef
+from graticule.ogc.processes import Limits
 from graticule.runtime.child import Attempts, describe
-from graticule.testing.executor import ExecutorContract, IsolatingExecutorContract, Told, until
+from graticule.testing.executor import ExecutorContract, IsolatingExecutorContract, Told, assignment, until
 from graticule.testing.ledger import job
 
 pytestmark = pytest.mark.anyio
@@ -312,3 +315,28 @@ async def test_a_large_request_is_run_too_but_not_ahead(bench: Bench):
 
     await bench.told.hears_the_end_of("large")
     assert bench.marks == ["first", "large"]
+
+
+async def test_a_job_that_the_kernel_ended_in_its_control_group_says_which_limit_it_was(tmp_path: Path):
+    place = tmp_path / "groups"
+    (place / "app").mkdir(parents=True)
+    for name, text in (("procs", f"{os.getpid()}"), ("controllers", "memory"), ("subtree_control", "memory")):
+        (place / "app" / f"cgroup.{name}").write_text(text)
+    os.setxattr(place / "app", "user.delegate", b"1")
+    (tmp_path / "own").write_text("0::/app\n")
+    groups = find_groups(place, tmp_path / "own")
+    executor, told = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1), groups), Told()
+    limits = Limits(memory_limit_mib=10_000)
+
+    executor.start(assignment("j1", "advance", limits, steps=1, seconds=1), told)
+    await told.hears(("progressed", "j1"))
+    (group,) = (place / "app").glob("graticule-jobs-*")
+    (group / "memory.events").write_text("oom 1\noom_kill 1\n")  # what the kernel writes
+    job_process().kill()
+
+    ending = await told.hears_the_end_of("j1")
+    assert (group / "cgroup.procs").read_text() == "0", "the job process has entered its group"
+    assert ending.failure is not None
+    assert (ending.failure.cause, ending.failure.step) == ("out of memory", "run")
+    assert "10000 MiB" in ending.failure.detail
+    await executor.close()

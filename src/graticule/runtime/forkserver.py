@@ -4,9 +4,9 @@ It is started by exec before anything else, so it has no threads and none of the
 job processes need (once they are asked for), so that a forked one is warm and shares its memory. It does nothing else.
 
 Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path, "python":
-path}`` with what the job process is given open attached, and ``{"preload": [module, …]}``; it tells ``{"forked":
-number, "pid": pid}`` and ``{"ended": pid, "status": wait status}``. A Python that is named is started in the forked
-process.
+path, "group": path}`` with what the job process is given open attached, and ``{"preload": [module, …]}``; it tells
+``{"forked": number, "pid": pid}`` and ``{"ended": pid, "status": wait status}``. A Python that is named is started in
+the forked process, a control group that is named is entered.
 
 When the socket closes, the server has ended, perhaps killed. Nothing of its jobs may go on then: everything below this
 process is killed, detached grandchildren too, since it adopts orphans; then it ends.
@@ -24,12 +24,16 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from graticule.jobs import trees
 from graticule.runtime import child, prctl
+
+_ROUNDS, _ROUND_S = 50, 0.002
+"""How often, and after how many seconds, it is looked again for what an ended job process left behind."""
 
 
 def main(descriptor: int, modules: Sequence[str] = ()) -> None:
@@ -107,6 +111,9 @@ def _become_child(
         control.close()
         for wake_fd in wake:
             os.close(wake_fd)
+        if request["group"]:
+            with contextlib.suppress(OSError):  # its agent measures it all the same
+                Path(request["group"]).write_text("0")
         if request["python"]:
             _start_foreign(request["python"], fds, request["log"])
         child.main(fds, request["log"])
@@ -144,30 +151,34 @@ def _preload(name: str, *, last: bool) -> None:
 
 
 def _reap(control: socket.socket, pids: set[int]) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        if pid in pids:
-            pids.discard(pid)
-            _tell(control, {"ended": pid, "status": status})
-        _kill_strays(pids)
+    """Take note of ended processes; of a job process it is told when nothing of what it left goes on."""
+    ended: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = found[1]
+    job_processes = pids.intersection(ended)
+    pids -= job_processes
+    _kill_strays(pids)
+    for pid in job_processes:
+        _tell(control, {"ended": pid, "status": ended[pid]})
 
 
 def _kill_strays(pids: set[int]) -> None:
-    """Kill what an ended job process left behind: as subreapers, its orphans are children of this process now."""
+    """Kill what ended job processes left behind: as subreapers, their orphans are children of this process now."""
     me = os.getpid()
-    try:
-        children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    except OSError:  # not Linux, or a kernel without this list
-        return
-    for pid in map(int, children):
-        if pid not in pids:
-            with contextlib.suppress(ProcessLookupError):
+    for _ in range(_ROUNDS):
+        try:
+            children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+        except OSError:  # a kernel without this list
+            return
+        strays = set(map(int, children)) - pids
+        if not strays:
+            return
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_ROUND_S)
 
 
 def _tell(control: socket.socket, message: dict[str, Any]) -> None:

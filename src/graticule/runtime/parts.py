@@ -28,6 +28,7 @@ from graticule.data.uploads import Uploads
 from graticule.errors import HomeInUse, InvalidSetting, NoSuchWorkspace, Unauthenticated
 from graticule.jobs.agent import Agent, AgentRules, now
 from graticule.jobs.callbacks import Callbacks, Write
+from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job
@@ -221,6 +222,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
             recycle_mib=settings.jobs.recycle_mib or sys.maxsize,
             idle_s=settings.jobs.idle_s,
         ),
+        find_groups(),
     )
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from graticule.jobs import trees
+from graticule.jobs.cgroups import Group, Groups
 from graticule.jobs.executor import Assignment, Ending, Listener
 from graticule.jobs.failures import LimitName, crashed, exceeded
 from graticule.jobs.job import STEPS, Failure, Job, Step
@@ -129,13 +130,16 @@ class LocalExecutor:
         Folder below which job processes and jobs have theirs.
     limits : LocalLimits
         How many, and how long they are kept.
+    groups : Groups, optional
+        Where the kernel keeps job processes below their memory limit; without, it is measured now and then.
     """
 
-    def __init__(self, scratch: Path, limits: LocalLimits) -> None:
+    def __init__(self, scratch: Path, limits: LocalLimits, groups: Groups | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._scratch = scratch
         self._jobs = str(scratch / "jobs")
         self._limits = limits
+        self._groups = groups
         self._idle: dict[_Key, list[_Child]] = {}
         self._busy: dict[str, _Child] = {}
         self._ahead: dict[str, _Child] = {}
@@ -171,7 +175,7 @@ class LocalExecutor:
         child = None if assignment.fresh else self._warm(key)
         if child is None:
             self._make_room()
-            child = self._spawn(key)
+            child = self._spawn(key, assignment.most.memory_limit_mib or 0)
         self._busy[job.id] = child
         child.begin(_Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
@@ -258,7 +262,7 @@ class LocalExecutor:
     def _dismiss_idle(self, child: _Child) -> None:
         child.close()  # it ends when its socket closes
 
-    def _spawn(self, key: _Key) -> _Child:
+    def _spawn(self, key: _Key, memory_mib: int = 0) -> _Child:
         if key.ref.python and shutil.which(key.ref.python) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key.ref.python)
         self._number += 1
@@ -271,7 +275,9 @@ class LocalExecutor:
         os.ftruncate(step, 1)
         child = _Child(self, self._number, key, ours, (sender, inbox), mmap.mmap(step, 1), log)
         self._children[child.number] = child
-        packet = json.dumps({"fork": child.number, "log": str(log), "python": key.ref.python}).encode()
+        child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
+        door = "" if child.group is None else str(child.group.door)
+        packet = json.dumps({"fork": child.number, "log": str(log), "python": key.ref.python, "group": door}).encode()
         given = array.array("i", [theirs.fileno(), inbox.fileno(), step])
         # If the fork server has just ended, the other end of `ours` is closed with what was sent: the child is lost.
         with contextlib.suppress(OSError):
@@ -377,10 +383,12 @@ class LocalExecutor:
             async with asyncio.timeout(2):
                 await child.exited.wait()
         if child.job is not None:
-            child.tell_end(failure=child.why or self._crashed(child.status))
+            child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
         with contextlib.suppress(OSError):
             child.log.unlink()
         await asyncio.to_thread(shutil.rmtree, child.home, ignore_errors=True)
+        if child.group is not None:
+            child.group.remove()
 
     # --- stopping and limits ------------------------------------------------------------------------------------------
 
@@ -395,7 +403,7 @@ class LocalExecutor:
 
     async def _kill_now(self, child: _Child) -> None:
         await child.forked.wait()
-        await asyncio.to_thread(trees.kill_tree, child.pid, child.started)
+        await asyncio.to_thread(child.kill_tree)
 
     async def _kill(self, child: _Child) -> None:
         """Ask a job process to stop, wait a little, then kill it and everything below it."""
@@ -408,7 +416,7 @@ class LocalExecutor:
                     child.close()
                 await child.done.wait()
         if not child.exited.is_set():
-            await asyncio.to_thread(trees.kill_tree, child.pid, child.started)
+            await asyncio.to_thread(child.kill_tree)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await child.exited.wait()
@@ -425,6 +433,7 @@ class LocalExecutor:
             if handed is None or child.why is not None or now - child.began < _LOOK:
                 continue
             child.ask()
+            child.narrow()
             limits = handed.assignment.limits
             if limits.time_limit_s and now - child.began > limits.time_limit_s:
                 self.stop(job_id, _exceeded(handed, "time_limit_s"))
@@ -503,6 +512,8 @@ class _Child:
         self.log = log
         self.home = log.with_suffix("")
         """Its working folder, while its job has made none."""
+        self.group: Group | None = None
+        self._narrowed = False
         self.pid = 0
         self.started = 0
         """When it began, so that its number is not taken for somebody else's."""
@@ -632,6 +643,34 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def narrow(self) -> None:
+        """Have the kernel know of a memory limit that is lower than that of all jobs of the process."""
+        assert self._current is not None
+        own, most = (one.memory_limit_mib for one in (self._current.assignment.limits, self._current.assignment.most))
+        if self.group is not None and own != most and not self._narrowed:
+            self._narrowed = True
+            self.group.limit(own or 0)
+
+    def widen(self) -> None:
+        """Undo `narrow` for the next job."""
+        if self._narrowed:
+            assert self._current is not None
+            assert self.group is not None
+            self._narrowed = False
+            self.group.limit(self._current.assignment.most.memory_limit_mib or 0)
+
+    def exceeded(self) -> Failure | None:
+        """Return the failure of a job for which the kernel has killed something, since it held too much memory."""
+        if self.group is None or self._current is None or not self.group.was_exceeded():
+            return None
+        return _exceeded(self._current, "memory_limit_mib")
+
+    def kill_tree(self) -> None:
+        """Kill it and everything below it; this takes some milliseconds."""
+        trees.kill_tree(self.pid, self.started)
+        if self.group is not None:
+            self.group.kill()
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -743,14 +782,15 @@ class _Child:
         else:
             keep = False
             failure = message.failure
-            if self.why is not None:
-                failure = msgspec.structs.replace(self.why, step=failure.step)
+            if (better := self.why or self.exceeded()) is not None:
+                failure = msgspec.structs.replace(better, step=failure.step)
             ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
-        if message.busy and self.why is None:
+        if message.busy:
             # What goes on would write into a folder that is being removed: the end is told when it is no more.
             self._retiring = True
             self._ending = ending
             self._executor.kill(self)
+            self.done.set()
             return
         self._go_on(ended.job, keep=keep)
         ended.listener.ended(ended.job, ending)
@@ -758,6 +798,7 @@ class _Child:
     def _go_on(self, ended: Job, *, keep: bool) -> None:
         """After a job: go on to the next one that was handed ahead, wait for another one, or end."""
         self._retiring = not keep
+        self.widen()
         if self.why is not None:
             self.return_all()
         elif not keep:
