@@ -97,6 +97,25 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@contextmanager
+def full(disk: Path, server: Server) -> Iterator[None]:
+    """Fill a small disk up to the last byte for a while."""
+    if os.geteuid() != 0:  # the next best: no file of a job may grow
+        below = psutil.Process(server.pid).children(recursive=True)
+        for process in below:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        yield
+        for process in below:
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return
+    with (disk / "fill").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    yield
+    (disk / "fill").unlink()
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the processes of ``faulty.py``, where scratch files find little room."""

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from tests.faults.asking import ended, execute, has_status, leftovers, send, wait_until
-from tests.faults.conftest import client_of
+from tests.faults.conftest import client_of, full, small_disk
 from tests.serving import Server
 
 
@@ -110,6 +110,16 @@ def test_the_last_lines_of_the_log_are_in_the_problem(http: httpx2.Client) -> No
     assert problem["log"] == ["about to raise"]
 
 
+def test_the_page_of_a_job_says_the_cause_and_what_to_change(http: httpx2.Client) -> None:
+    job = send(http, "faulty", {"timeLimitS": 1}, how="wait")
+    ended(http, job)
+
+    page = http.get(f"/jobs/{job}", params={"f": "html"}).text
+
+    assert "Job failed: time limit" in page
+    assert "ask for a larger limits.timeLimitS" in page
+
+
 def test_no_secret_is_in_the_problem(http: httpx2.Client) -> None:
     status = ended(http, send(http, "faulty", how="tell secrets"))
 
@@ -200,6 +210,23 @@ def test_outputs_that_storage_refuses_fail_the_job_and_leave_nothing(own: Server
         assert "whoever runs this service" in problem["remedy"]
         assert not leftovers(own.home)
         assert ended(http, send(http, "filed"))["status"] == "successful"
+
+
+def test_a_full_disk_fails_jobs_that_write_and_loses_none(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    arguments = [str(Path(__file__).with_name("faulty.py"))]
+    with small_disk(disk), Server(disk / "home", arguments) as server, client_of(server) as http:
+        assert execute(http, "well").json() == "well"
+        with full(disk, server):
+            failed = [send(http, "filed") for _ in range(3)]
+            problems = [ended(http, job)["exception"] for job in failed]
+            assert execute(http, "well").json() == "well"
+
+        assert [problem["cause"] for problem in problems] == ["disk limit"] * 3
+        assert "free space" in problems[0]["remedy"]
+        assert ended(http, send(http, "filed"))["status"] == "successful"
+        assert {job["jobID"] for job in http.get("/jobs", params={"limit": 100}).json()["jobs"]} >= set(failed)
+        assert not leftovers(server.home)
 
 
 def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:
