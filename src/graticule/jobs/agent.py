@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,14 @@ import msgspec
 
 from graticule.errors import GraticuleError, NotFound
 from graticule.jobs.executor import Assignment, Ending, Executor
+from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import Ledger
 from graticule.jobs.results import ResultStore
+from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
+from graticule.processes.limits import limits_of
 
 log = logging.getLogger("graticule.jobs")
 
@@ -35,6 +38,7 @@ _REMEMBERED_BYTES = 16 << 20
 """What the requests of those jobs may take."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_execute = msgspec.json.Decoder(Execute)
 
 
 def now() -> int:
@@ -48,9 +52,6 @@ class AgentRules:
 
     lease_s: float = 10.0
     """A lease that is not renewed for this long is lost; renewed four times as often."""
-    memory_limit_mib: int = 0
-    disk_limit_mib: int = 0
-    time_limit_s: float = 0.0
 
 
 class Agent:
@@ -71,7 +72,7 @@ class Agent:
     policy : callable
         Gives how a job's references are fetched, as JSON.
     rules : AgentRules
-        Leases and limits.
+        Leases.
     """
 
     def __init__(
@@ -247,9 +248,8 @@ class Agent:
             ref=offer.ref,
             fresh=offer.fresh,
             policy=self._policy(job),
-            memory_limit_mib=self._rules.memory_limit_mib,
-            disk_limit_mib=self._rules.disk_limit_mib,
-            time_limit_s=self._rules.time_limit_s,
+            limits=_limits_of(job, offer.limits),
+            most=offer.limits,
         )
 
     def _begin(self, job: Job) -> None:
@@ -264,7 +264,7 @@ class Agent:
             self._executor.start(assignment, self)
         except OSError as error:  # no such Python, no process or descriptor left
             log.warning("job %s cannot be begun: %s", job.id, error)
-            detail = f"no job process could be started: {error.strerror or error}; tell whoever runs this service"
+            detail = f"no job process could be started: {error.strerror or error}"
             asyncio.get_running_loop().call_soon(self.ended_early, job, Failure(cause="plug-in", detail=detail))
 
     def ended_early(self, job: Job, failure: Failure) -> None:
@@ -316,17 +316,22 @@ class Agent:
 
     async def _store(self, job: Job, ending: Ending) -> None:
         """Store what the job left, then end it: results exist before the job is called successful."""
-        assert ending.folder is not None
+        folder = ending.folder
+        assert folder is not None
         if _is_refused(job, ending.failure):
-            await asyncio.to_thread(shutil.rmtree, ending.folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self._keep_end(job, ending)
             return
+        if ending.failure is not None:
+            printed = await asyncio.to_thread(tail_of, folder / "process.log")
+            ending = replace(ending, failure=msgspec.structs.replace(ending.failure, log=printed))
         try:
-            await asyncio.to_thread(self._results.commit, job.key, ending.folder, outputs=ending.failure is None)
+            await asyncio.to_thread(self._results.commit, job.key, folder, outputs=ending.failure is None)
         except OSError as error:
             log.warning("results of job %s cannot be stored: %s", job.id, error)
-            detail = f"the job's results cannot be stored: {error.strerror or error}; tell whoever runs this service"
-            ending = Ending(failure=Failure(cause="stage-out", detail=detail))
+            await asyncio.to_thread(self._results.discard, job.key, folder)
+            detail = f"the job's results cannot be stored: {error.strerror or error}"
+            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
         self._keep_end(job, ending)
 
     def _keep_end(self, job: Job, ending: Ending) -> None:
@@ -338,7 +343,7 @@ class Agent:
             return
         else:
             end = job.moved_to(
-                "dismissed" if failure.cause == "dismissed" else "failed",
+                "dismissed" if failure.cause == "cancelled" else "failed",
                 at=at,
                 failure=_encode(failure),
                 log_bytes=ending.log_bytes,
@@ -393,6 +398,11 @@ class Agent:
                     log.warning("leases cannot be renewed: %s", error)
 
 
+def _limits_of(job: Job, most: Limits) -> Limits:
+    """Return what a job may use; most requests do not say, and are not read again."""
+    return limits_of(_execute.decode(job.request).limits, most) if b'"limits"' in job.request else most
+
+
 def _is_refused(job: Job, failure: Failure | None) -> bool:
     """Return whether a waiting client is told of wrong inputs, so that neither the job nor anything of it stays."""
-    return failure is not None and failure.cause == "bad input" and job.sync
+    return failure is not None and failure.blames_inputs and job.sync

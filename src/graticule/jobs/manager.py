@@ -22,6 +22,7 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import check_subscriber
+from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import JobQuery, Ledger, Page
@@ -29,8 +30,9 @@ from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
+from graticule.processes.limits import limit_faults
 
-_DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+_DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,8 @@ class JobManager:
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
+        if execute.limits is not None:
+            faults += limit_faults(execute.limits, offer.limits)
         if execute.subscriber is not None:
             faults += check_subscriber(execute.subscriber, policy)
         if faults:
@@ -151,7 +155,7 @@ class JobManager:
         else:
             job = end.result()
         failure = job.failed_because()
-        if failure is not None and failure.cause == "bad input":
+        if failure is not None and failure.blames_inputs:
             raise InvalidInputs([Fault(fault.pointer, fault.message) for fault in failure.faults])
         return job
 
@@ -230,7 +234,13 @@ def require_success(job: Job) -> None:
     if job.status == "dismissed" or failure is None:
         raise ResultNotAvailable(job.id, "it was dismissed")
     raise JobFailed(
-        job.id, failure.cause, failure.detail, [Fault(fault.pointer, fault.message) for fault in failure.faults]
+        job.id,
+        failure.cause,
+        failure.detail,
+        [Fault(fault.pointer, fault.message) for fault in failure.faults],
+        step=failure.step,
+        remedy=remedy_of(failure),
+        log=failure.log,
     )
 
 

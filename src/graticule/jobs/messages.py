@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from graticule.jobs.job import Failure, Manifest
+from graticule.ogc.processes import Limits
 
 _HEADER = struct.Struct("<I")
 
@@ -47,6 +48,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
     documents: list[bytes] = []
     fresh: list[bool] = []
     """For each, whether it wants a new job process every time."""
+    limits: list[Limits] = []
+    """For each, what it says that its jobs may use."""
     error: str = ""
     """Why the plug-in, or some of its processes, could not be loaded; `documents` has the others."""
 
@@ -93,7 +96,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     folder: bool = False
     """Whether the job made its scratch folder."""
     littered: bool = False
-    """Whether it left files or children that the next job would meet; the job process is then thrown away."""
+    """Whether it left anything that the next job would meet; the job process is then thrown away."""
+    busy: bool = False
+    """Whether something that it started goes on."""
     grown_mib: int = 0
     """Resident memory that the job process has gained since it was forked."""
 
@@ -104,6 +109,8 @@ class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke"):
     job: str
     failure: Failure
     log_bytes: int = 0
+    busy: bool = False
+    """Whether something that it started goes on."""
 
 
 FromChild = Described | Progress | Done | Broke | Pong

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from graticule.jobs.job import STEPS, Cause
 from graticule.ogc.common import CRS84, CRS84H
+from graticule.processes.limits import HIGHEST_LIMIT
 
 Schema = dict[str, Any]
 
@@ -49,6 +51,10 @@ def _text(description: str = "", **words: Any) -> Schema:
 
 def _address(description: str) -> Schema:
     return _text(description, pattern="^https?://[!-~]+$", nullable=True)
+
+
+def _limit(kind: str, description: str) -> Schema:
+    return {"type": kind, "description": description, "minimum": 1, "maximum": HIGHEST_LIMIT, "nullable": True}
 
 
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
@@ -133,6 +139,10 @@ COMPONENTS: dict[str, Schema] = {
                 ),
                 description="One member for each fault.",
             ),
+            "cause": _text("Of a failed job: the class of what went wrong.", enum=list(get_args(Cause))),
+            "step": _text("Of a failed job: how far it had come.", enum=list(STEPS[1:])),
+            "remedy": _text("Of a failed job: what to change."),
+            "log": _list(_text(), description="Of a failed job: the last lines that it printed, without stack traces."),
         },
         ["type"],
         description="Problem details (RFC 9457).",
@@ -236,6 +246,18 @@ COMPONENTS: dict[str, Schema] = {
         nullable=True,
         description="Whom to tell about the job.",
     ),
+    "limits": _object(
+        {
+            "timeLimitS": _limit("number", "Seconds from the beginning of the job."),
+            "memoryLimitMib": _limit("integer", "MiB that the job and all that it starts may hold."),
+            "diskLimitMib": _limit("integer", "MiB of files in its folder, outputs included."),
+            "logLimitMib": _limit("integer", "MiB that it may print."),
+        },
+        nullable=True,
+        additionalProperties=False,
+        description="Not of the standard: what this job may use, at most what jobs of the process may. The job is "
+        "stopped and fails when it takes more.",
+    ),
     "execute": _object(
         {
             "inputs": {
@@ -252,6 +274,7 @@ COMPONENTS: dict[str, Schema] = {
             },
             "response": ref("response"),
             "subscriber": ref("subscriber"),
+            "limits": ref("limits"),
         },
         description="What to run a process with.",
     ),
