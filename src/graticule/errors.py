@@ -23,6 +23,9 @@ class Fault:
     message: str
     """What is wrong and what would be right, one sentence."""
 
+    transient: bool = False
+    """True: the source of a reference did not deliver this time; the same document may be fine later."""
+
 
 class GraticuleError(Exception):
     """Anything that Graticule reports on purpose."""
@@ -357,11 +360,24 @@ class AccessDenied(Denied):
 class JobFailed(Failed):
     """The job ended without success; the problem is the one that the job recorded."""
 
-    def __init__(self, job_id: str, cause: str, detail: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        cause: str,
+        detail: str,
+        faults: Sequence[Fault] = (),
+        *,
+        step: str = "",
+        remedy: str = "",
+        log: Sequence[str] = (),
+    ) -> None:
         super().__init__(detail)
         self.job_id = job_id
         self.cause = cause
         self.faults = tuple(faults)
+        self.step = step
+        self.remedy = remedy
+        self.log = tuple(log)
 
 
 class ProcessFault(Failed):

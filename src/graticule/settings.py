@@ -147,13 +147,20 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Where the processes of jobs run: ``local`` is this machine."""
 
     memory_limit_mib: Count = 0
-    """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit."""
+    """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit.
+
+    This and the next three are what holds where neither a process itself nor ``processes.NAME`` says otherwise.
+    """
 
     time_limit_s: Seconds = 0.0
     """Seconds that a job may run before it is stopped and failed. 0: no limit."""
 
     disk_limit_mib: Count = 0
     """MiB that the folder of a running job may hold, results included. 0: no limit."""
+
+    log_limit_mib: Count = 1024
+    """MiB that a job may print before it is stopped and failed; one that never stops printing fills the disk. 0: no
+    limit."""
 
     recycle_mib: Count = 512
     """MiB by which a kept job process may have grown before it is replaced; libraries leak, slowly. 0: never."""
@@ -322,6 +329,18 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
 
     processor: dict[str, Any] | None = None
     """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
+
+    time_limit_s: Seconds | None = None
+    """Seconds that a job of it may run, whatever the process itself and ``jobs.time_limit_s`` say. 0: no limit."""
+
+    memory_limit_mib: Count | None = None
+    """MiB that a job of it and all its children may hold; 0: no limit."""
+
+    disk_limit_mib: Count | None = None
+    """MiB that the folder of a job of it may hold; 0: no limit."""
+
+    log_limit_mib: Count | None = None
+    """MiB that a job of it may print; 0: no limit."""
 
 
 class Processes(Section, frozen=True, kw_only=True):
@@ -644,18 +663,35 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper().replace(".", "__")
 
 
+_PROCESS_VARIABLE = re.compile(
+    PREFIX + "PROCESSES__(.+)__(PYTHON|TIME_LIMIT_S|MEMORY_LIMIT_MIB|DISK_LIMIT_MIB|LOG_LIMIT_MIB)"
+)
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text is; what is none is refused with the setting's name when it is converted."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
     """Yield dotted name, value and variable of every setting in `environ`."""
     names = {variable_of(name): name for name in _TYPES}
-    each: dict[str, dict[str, str]] = {}
+    each: dict[str, dict[str, Any]] = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable.startswith(_TEST_PREFIX) or variable in CLIENT_VARIABLES:
             continue
         if variable in names:
             yield names[variable], _from_text(names[variable], text, variable), variable
-        elif match := re.fullmatch(PREFIX + "PROCESSES__(.+)__PYTHON", variable):
+        elif match := _PROCESS_VARIABLE.fullmatch(variable):
             name = match[1].lower().replace("_", "-") if match[1].isupper() else match[1]
-            each[name] = {"python": text}
+            each.setdefault(name, {})[match[2].lower()] = text if match[2] == "PYTHON" else _number(text)
             yield f"processes.each.{name}", each[name], variable
         else:
             raise _unknown(variable, [*names, *CLIENT_VARIABLES], "environment")

@@ -71,6 +71,10 @@ class Unfetchable(Exception):
     """
 
 
+class Undelivered(Unfetchable):
+    """The source of a reference did not deliver this time: the same request may succeed later."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
     """What came of a fetch."""
@@ -168,9 +172,9 @@ def _resolve(host: str, port: int, timeout_s: float) -> list[IPAddress]:
     asking.start()
     asking.join(timeout_s)
     if not answer:
-        raise Unfetchable(f"the name {host} was not resolved within {timeout_s:.0f} s; try again later")
+        raise Undelivered(f"the name {host} was not resolved within {timeout_s:.0f} s; try again later")
     if isinstance(answer[0], Exception):
-        raise Unfetchable(f"the name {host} cannot be resolved; check the href") from answer[0]
+        raise Undelivered(f"the name {host} cannot be resolved; check the href") from answer[0]
     return list(OrderedDict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in answer[0]))
 
 
@@ -208,11 +212,11 @@ class _Session:
                 response.close()
         except httpx2.TimeoutException as error:
             host = urlsplit(href).hostname
-            raise Unfetchable(f"{host} did not answer in time ({self._limit(deadline)}); try again later") from error
+            raise Undelivered(f"{host} did not answer in time ({self._limit(deadline)}); try again later") from error
         except httpx2.RemoteProtocolError as error:
-            raise Unfetchable(f"{urlsplit(href).hostname} broke off its answer; try again later") from error
+            raise Undelivered(f"{urlsplit(href).hostname} broke off its answer; try again later") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise Unfetchable(f"{urlsplit(href).hostname} cannot be reached ({error or 'no reason given'})") from error
+            raise Undelivered(f"{urlsplit(href).hostname} cannot be reached ({error or 'no reason given'})") from error
 
     def chunks(self, response: httpx2.Response, deadline: float, limit: int) -> Iterator[bytes]:
         """Yield the body while size and time allow."""
@@ -222,7 +226,7 @@ class _Session:
             if taken > limit:
                 raise Unfetchable(f"the content behind the href is larger than {limit} bytes; send a smaller one")
             if time.monotonic() > deadline:
-                raise Unfetchable(
+                raise Undelivered(
                     f"the content behind the href did not arrive within {self.policy.timeout_s:g} s; "
                     "send a smaller one or upload it"
                 )
@@ -247,9 +251,11 @@ class _Session:
             )
         if response.status_code >= 400 and response.status_code != 416:
             response.close()
-            raise Unfetchable(
-                f"{urlsplit(address).hostname} answered {response.status_code} {response.reason_phrase}".rstrip()
-                + _REMEDIES.get(response.status_code, "; check the href")
+            status = response.status_code
+            refused = Undelivered if status >= 500 or status == 429 else Unfetchable
+            raise refused(
+                f"{urlsplit(address).hostname} answered {status} {response.reason_phrase}".rstrip()
+                + _REMEDIES.get(status, "; check the href")
             )
         return address, response
 
@@ -261,7 +267,7 @@ class _Session:
         host, secure = cast("str", parts.hostname), parts.scheme == "https"
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Unfetchable(f"the content behind the href did not arrive within {self.policy.timeout_s:g} s")
+            raise Undelivered(f"the content behind the href did not arrive within {self.policy.timeout_s:g} s")
         patience = min(self.policy.idle_timeout_s, left)
         port = parts.port or (443 if secure else 80)
         addresses = _checked_addresses(host, port, self.policy, patience)
@@ -278,7 +284,7 @@ class _Session:
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if last:
                     raise
-        raise Unfetchable(f"the name {host} cannot be resolved; check the href")
+        raise Undelivered(f"the name {host} cannot be resolved; check the href")
 
     def _client(self, *, secure: bool) -> httpx2.Client:
         # Certificates take long to load, so only for those who need them. No proxy: it would reach for us.
@@ -489,11 +495,11 @@ class RemoteFile:
         with self._session.get(self._address, headers) as (_, response, deadline):
             part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
             if response.status_code != 206 or part is None or (int(part[1]), int(part[2])) != (begin, end - 1):
-                raise Unfetchable(f"{urlsplit(self.href).hostname} changed the file while it was read; run it again")
+                raise Undelivered(f"{urlsplit(self.href).hostname} changed the file while it was read; run it again")
             content = b"".join(self._session.chunks(response, deadline, end - begin))
         self._taken += len(content)
         if len(content) != end - begin:
-            raise Unfetchable(f"{urlsplit(self.href).hostname} broke off its answer; try again later")
+            raise Undelivered(f"{urlsplit(self.href).hostname} broke off its answer; try again later")
         return content
 
 

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,12 +26,15 @@ import msgspec
 
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound
 from graticule.jobs.executor import Assignment, Ending, Executor
+from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, lane_of, next_lane, parse_lane
 from graticule.jobs.results import ResultStore
+from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
+from graticule.processes.limits import limits_of
 
 log = logging.getLogger("graticule.jobs")
 
@@ -46,6 +49,7 @@ _CUT_OFF = 2 / 3
 the same jobs, they are gone."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_execute = msgspec.json.Decoder(Execute)
 
 
 def now() -> int:
@@ -65,9 +69,6 @@ class AgentRules:
     """How often a job is begun that fails for no fault of its own."""
     backoff_s: float = 5.0
     """Pause before the third attempt, doubled for each later one; the second comes at once."""
-    memory_limit_mib: int = 0
-    disk_limit_mib: int = 0
-    time_limit_s: float = 0.0
     queue: QueueRules = field(default_factory=QueueRules)
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
@@ -151,7 +152,7 @@ class Agent:
     policy : callable
         Gives how a job's references are fetched, as JSON.
     rules : AgentRules
-        Leases, limits and the queue.
+        Leases, attempts and the queue.
     count_lost : callable, optional
         Gets how many jobs of lost agents were found.
     """
@@ -381,9 +382,8 @@ class Agent:
             ref=offer.ref,
             fresh=offer.fresh,
             policy=self._policy(job),
-            memory_limit_mib=self.rules.memory_limit_mib,
-            disk_limit_mib=self.rules.disk_limit_mib,
-            time_limit_s=self.rules.time_limit_s,
+            limits=_limits_of(job, offer.limits),
+            most=offer.limits,
         )
 
     def _begin(self, job: Job) -> None:
@@ -397,7 +397,7 @@ class Agent:
             self._executor.start(assignment, self)
         except OSError as error:  # no such Python, no process or descriptor left
             log.warning("job %s cannot be begun: %s", job.id, error)
-            detail = f"no job process could be started: {error.strerror or error}; tell whoever runs this service"
+            detail = f"no job process could be started: {error.strerror or error}"
             ending = Ending(failure=Failure(cause="plug-in", detail=detail))
             asyncio.get_running_loop().call_soon(self.ended, job, ending)
 
@@ -456,21 +456,26 @@ class Agent:
 
     async def _store(self, job: Job, ending: Ending) -> None:
         """Store what the job left, then end it: results exist before the job is called successful."""
-        assert ending.folder is not None
+        folder = ending.folder
+        assert folder is not None
         if (
             self._is_refused(job, ending.failure)
             or job.id in self._abandoned
             or self._is_tried_again(job, ending.failure)
         ):
-            await asyncio.to_thread(shutil.rmtree, ending.folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self._keep_end(job, ending)
             return
+        if ending.failure is not None:
+            printed = await asyncio.to_thread(tail_of, folder / "process.log")
+            ending = replace(ending, failure=msgspec.structs.replace(ending.failure, log=printed))
         try:
-            await asyncio.to_thread(self._results.commit, job.key, ending.folder, outputs=ending.failure is None)
+            await asyncio.to_thread(self._results.commit, job.key, folder, outputs=ending.failure is None)
         except OSError as error:
             log.warning("results of job %s cannot be stored: %s", job.id, error)
-            detail = f"the job's results cannot be stored: {error.strerror or error}; tell whoever runs this service"
-            ending = Ending(failure=Failure(cause="stage-out", detail=detail))
+            await asyncio.to_thread(self._results.discard, job.key, folder)
+            detail = f"the job's results cannot be stored: {error.strerror or error}"
+            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
         self._keep_end(job, ending)
 
     def _keep_end(self, job: Job, ending: Ending) -> None:
@@ -486,7 +491,7 @@ class Agent:
             return
         else:
             end = job.moved_to(
-                "dismissed" if failure.cause == "dismissed" else "failed",
+                "dismissed" if failure.cause == "cancelled" else "failed",
                 at=at,
                 failure=_encode(failure),
                 log_bytes=ending.log_bytes,
@@ -498,13 +503,13 @@ class Agent:
 
     def _is_refused(self, job: Job, failure: Failure | None) -> bool:
         """Whether a client that waits here is told of wrong inputs: there was no work, so nothing of the job stays."""
-        if failure is None or failure.cause != "bad input" or not job.sync:
+        if failure is None or not failure.blames_inputs or not job.sync:
             return False
         return not self._ledger.shared or self._feed.awaits(job.key)
 
     def _is_tried_again(self, job: Job, failure: Failure | None) -> bool:
         """Whether a job that failed is begun again: for no fault of its own, and not too often."""
-        if failure is None or failure.cause != "lost worker":
+        if failure is None or not (failure.transient or failure.cause == "lost worker"):
             return False
         return self._closing or job.attempts < self.rules.max_attempts
 
@@ -664,7 +669,7 @@ class Agent:
             return
         else:
             if found.status == "dismissed" and found.token == running.token:
-                self._executor.stop(key.id, Failure(cause="dismissed", detail="the job was dismissed"))
+                self._executor.stop(key.id, Failure(cause="cancelled", detail="the job was dismissed"))
             elif found.status != "running" or found.token != running.token:
                 self._abandon(running, "the job was given to another worker")
 
@@ -750,3 +755,8 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
     return job.moved_to(
         "accepted", at=at, agent="", progress=0, lease_end=0, message=message, not_before=at + int(pause * 1e6)
     )
+
+
+def _limits_of(job: Job, most: Limits) -> Limits:
+    """Return what a job may use; most requests do not say, and are not read again."""
+    return limits_of(_execute.decode(job.request).limits, most) if b'"limits"' in job.request else most

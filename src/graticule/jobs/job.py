@@ -22,10 +22,15 @@ NEXT: dict[JobStatus, frozenset[JobStatus]] = {
 
 Cause = Literal[
     "bad input", "process error", "out of memory", "time limit", "disk limit", "lost worker", "stage-in", "stage-out",
-    "dismissed", "plug-in",
+    "cancelled", "plug-in",
 ]  # fmt: skip
 """Why a job ended without success; each has a sentence and a remedy in its problem."""
 
+Step = Literal["", "stage-in", "run", "stage-out"]
+"""How far a job had come: its inputs were resolved, its process ran, its outputs were kept. Empty: it had not begun."""
+
+STEPS: tuple[Step, ...] = ("", "stage-in", "run", "stage-out")
+"""By the number that a job process writes into the memory it shares with its agent."""
 
 NoticeKind = Literal["success", "inProgress", "failed"]
 """What a subscriber is told of: the members of the standard's ``subscriber``, without their ``Uri``."""
@@ -86,11 +91,23 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     cause: Cause
     detail: str
-    """What happened and what to change."""
+    """What happened, in one sentence."""
     faults: list[Fault] = []
-    """With cause ``bad input``: every fault and its place in the request."""
+    """With the causes ``bad input`` and ``stage-in``: every fault and its place in the request."""
     kind: str = ""
     """Name of the exception's class, when the process raised one."""
+    step: Step = ""
+    remedy: str = ""
+    """What to change."""
+    log: list[str] = []
+    """The last lines that the job had printed, without stack traces."""
+    transient: bool = False
+    """True: the same job may end well if it is run again."""
+
+    @property
+    def blames_inputs(self) -> bool:
+        """Whether the inputs are at fault, or what they refer to, so that `faults` says all."""
+        return bool(self.faults) and self.cause in ("bad input", "stage-in")
 
 
 class StoredSubscriber(Subscriber, frozen=True, kw_only=True):

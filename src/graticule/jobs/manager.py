@@ -27,6 +27,7 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
+from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
 from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
@@ -35,11 +36,12 @@ from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import OwnResult, ReferencePolicy
+from graticule.processes.limits import limit_faults
 
 _CHANGED = ("process", "version", "request", "subscriber", "base", "updated", "sources")
 """What another request makes of a created job; its identifier, its owner and its beginning stay."""
 
-_DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+_DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,8 @@ class JobManager:
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
+        if execute.limits is not None:
+            faults += limit_faults(execute.limits, offer.limits)
         if subscription is not None:
             faults += subscription.faults
         if faults:
@@ -328,7 +332,7 @@ class JobManager:
                 await end
         job = end.result()
         failure = job.failed_because()
-        if failure is not None and failure.cause == "bad input":
+        if failure is not None and failure.blames_inputs:
             if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
                 await self.engine.ledger.discard(job)
                 await asyncio.to_thread(self.engine.results.remove, job.key)
@@ -435,7 +439,13 @@ def require_success(job: Job) -> None:
     if job.status == "dismissed" or failure is None:
         raise ResultNotAvailable(job.id, "it was dismissed")
     raise JobFailed(
-        job.id, failure.cause, failure.detail, [Fault(fault.pointer, fault.message) for fault in failure.faults]
+        job.id,
+        failure.cause,
+        failure.detail,
+        [Fault(fault.pointer, fault.message) for fault in failure.faults],
+        step=failure.step,
+        remedy=remedy_of(failure),
+        log=failure.log,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -36,12 +37,19 @@ class ResultStore:
         names = ("outputs", "logs", "process.log") if outputs else ("logs", "process.log")
         found = [name for name in names if (folder / name).exists()]
         if found:
-            kept = folder.parent / f"{folder.name}.kept"
+            kept = _kept(folder)
             kept.mkdir()
             for name in found:
                 (folder / name).rename(kept / name)
             self._storage.store_folder(kept, _place(key))
         shutil.rmtree(folder, ignore_errors=True)
+
+    def discard(self, key: JobKey, folder: Path) -> None:
+        """Remove what is left of a job whose files could not be stored, in scratch and in storage."""
+        for left in (folder, _kept(folder)):
+            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what refused the files may refuse this too
+            self.remove(key)
 
     def path_of(self, key: JobKey, value: StoredValue) -> Path:
         """Return where the content of a kept value can be read."""
@@ -62,6 +70,11 @@ class ResultStore:
     def remove(self, key: JobKey) -> None:
         """Remove all files of a job."""
         self._storage.remove(_place(key))
+
+
+def _kept(folder: Path) -> Path:
+    """Return where those files of a scratch folder gather that are stored."""
+    return folder.parent / f"{folder.name}.kept"
 
 
 def _place(key: JobKey) -> str:

@@ -76,6 +76,14 @@ class Problem(Document, frozen=True, kw_only=True):
     instance: str | None = None
     errors: list[dict[str, Any]] | None = None
     """One member per fault: `pointer` (JSON pointer into the request body) or `parameter`, and `detail`."""
+    cause: str | None = None
+    """Of a failed job: the class of what went wrong."""
+    step: str | None = None
+    """Of a failed job: how far it had come."""
+    remedy: str | None = None
+    """Of a failed job: what to change."""
+    log: list[str] | None = None
+    """Of a failed job: the last lines that it printed."""
 
 
 def format_time(moment: datetime) -> str:

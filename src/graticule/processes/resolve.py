@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from graticule.data.fetch import RemoteFile, Unfetchable, fetch_to
+from graticule.data.fetch import RemoteFile, Undelivered, Unfetchable, fetch_to
 from graticule.data.tiff import Readable, needed_bytes
 from graticule.errors import Fault, InvalidInputs
 from graticule.ogc.common import CRS84, CRS84H
@@ -193,7 +193,8 @@ class _Resolver:
             else:
                 content = self._fetched(reader.name, href, fitting)
         except Unfetchable as error:
-            raise Unusable(Fault(given.pointer, str(error))) from error
+            fault = Fault(given.pointer, str(error), transient=isinstance(error, Undelivered))
+            raise Unusable(fault) from error
         return _read_content(content, fitting, given, href, self.policy)
 
     def _own_result(self, name: str, given: GivenValue, result: OwnResult) -> _Content:

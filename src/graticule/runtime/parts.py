@@ -28,6 +28,7 @@ from graticule.db.sealing import Seal, key_of_home
 from graticule.errors import GraticuleError, HomeInUse, InvalidSetting, NoSuchWorkspace, Unauthenticated
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
+from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
@@ -39,22 +40,27 @@ from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
+from graticule.jobs.trees import kill_strays
 from graticule.jobs.watching import Watchers
-from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.ogc.processes import Execute, Limits, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
 from graticule.processes.inputs import ReferencePolicy
+from graticule.processes.limits import first_stated
 from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
 from graticule.runtime.tracing import Tracing, open_tracing
-from graticule.settings import Settings
+from graticule.settings import Jobs, ProcessSettings, Settings
 from graticule.workspace import Workspace
 
 log = logging.getLogger("graticule")
 
 _FETCH_S = 3600.0
 """Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
+
+_STRAYS_S = 2.0
+"""Seconds that the fork server of an earlier server has to end what runs below it."""
 
 _PRELOAD_S = 5.0
 """Seconds after the first answer until the fork server imports what most job processes want."""
@@ -262,6 +268,7 @@ async def build_parts(
             recycle_mib=settings.jobs.recycle_mib or sys.maxsize,
             idle_s=settings.jobs.idle_s,
         ),
+        find_groups(),
     )
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
@@ -367,9 +374,6 @@ def _agent_rules(settings: Settings, kind: str) -> AgentRules:
         lease_s=jobs.lease_s,
         grace_s=jobs.grace_s,
         max_attempts=jobs.max_attempts,
-        memory_limit_mib=jobs.memory_limit_mib,
-        disk_limit_mib=jobs.disk_limit_mib,
-        time_limit_s=jobs.time_limit_s,
         kind=kind,
         labels=frozenset(jobs.labels),
         queue=QueueRules(
@@ -458,13 +462,19 @@ def configured_refs(settings: Settings, plugins: Sequence[str] = ()) -> list[Pro
 
 def _offers(described: Described, settings: Settings) -> list[Offer]:
     offers = []
-    for document, fresh in zip(described.documents, described.fresh, strict=True):
+    default = _limits_of(settings.jobs)
+    for document, fresh, stated in zip(described.documents, described.fresh, described.limits, strict=True):
         description = msgspec.json.decode(document, type=ProcessDescription)
         each = settings.processes.each.get(description.id)
         python = each.python if each is not None else described.ref.python
         ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
-        offers.append(Offer(description=description, ref=ref, fresh=fresh))
+        limits = first_stated(*([_limits_of(each)] if each is not None else []), stated, default)
+        offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits))
     return offers
+
+
+def _limits_of(section: Jobs | ProcessSettings) -> Limits:
+    return Limits(**{name: getattr(section, name) for name in Limits.__struct_fields__})
 
 
 # --- the home folder --------------------------------------------------------------------------------------------------
@@ -512,9 +522,11 @@ def _storage_folder(settings: Settings) -> Path:
 
 
 def _clear(scratch: Path) -> None:
-    """Remove what job processes of an earlier server left; none of them lives, since the lock was free."""
+    """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
+    if killed := kill_strays(scratch, patience=_STRAYS_S):
+        log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays
 
 
 async def _check_storage(ledger: Ledger, folder: Path) -> None:

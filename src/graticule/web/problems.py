@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from graticule import errors
 from graticule.ogc.common import Problem as Document
@@ -94,14 +96,25 @@ def problem_of(error: errors.GraticuleError, instance: str | None = None) -> tup
     """
     row = PROBLEMS[type(error)]
     faults = getattr(error, "faults", ())
-    if isinstance(error, errors.JobFailed) and error.cause == "bad input":
-        row = Problem(400, INVALID_PARAMETER, "Invalid inputs")
+    if isinstance(error, errors.JobFailed):
+        if error.faults:
+            row = Problem(400, INVALID_PARAMETER, "Invalid inputs")
+        else:
+            row = replace(row, title=f"Job failed: {error.cause}")
     listed = [{"pointer": fault.pointer, "detail": fault.message} for fault in faults] or None
     if isinstance(error, errors.InvalidParameter):
         listed = [{"parameter": error.name, "detail": error.remedy}]
     document = Document(
         type=row.type, title=row.title, status=row.status, detail=str(error), instance=instance, errors=listed
     )
+    if isinstance(error, errors.JobFailed):
+        document = msgspec.structs.replace(
+            document,
+            cause=error.cause,
+            step=error.step or None,
+            remedy=error.remedy or None,
+            log=list(error.log) or None,
+        )
     return row, document
 
 

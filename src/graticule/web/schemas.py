@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from graticule.jobs.job import STEPS, Cause
 from graticule.ogc.common import CRS84, CRS84H
 from graticule.ogc.notifications import MOST_SECRETS, PASSWORD, PROFILE_NAME, SECRET, TOKEN, USERNAME
+from graticule.processes.limits import HIGHEST_LIMIT
 
 Schema = dict[str, Any]
 
@@ -50,6 +52,10 @@ def _text(description: str = "", **words: Any) -> Schema:
 
 def _address(description: str) -> Schema:
     return _text(description, pattern="^https?://[!-~]+$", nullable=True)
+
+
+def _limit(kind: str, description: str) -> Schema:
+    return {"type": kind, "description": description, "minimum": 1, "maximum": HIGHEST_LIMIT, "nullable": True}
 
 
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
@@ -175,6 +181,10 @@ COMPONENTS: dict[str, Schema] = {
                 ),
                 description="One member for each fault.",
             ),
+            "cause": _text("Of a failed job: the class of what went wrong.", enum=list(get_args(Cause))),
+            "step": _text("Of a failed job: how far it had come.", enum=list(STEPS[1:])),
+            "remedy": _text("Of a failed job: what to change."),
+            "log": _list(_text(), description="Of a failed job: the last lines that it printed, without stack traces."),
         },
         ["type"],
         description="Problem details (RFC 9457).",
@@ -285,6 +295,18 @@ COMPONENTS: dict[str, Schema] = {
         "anyOf": [*_CREDENTIALS, _exactly({"profile": _text("Name of a notification profile.", pattern=PROFILE_NAME)})],
     },
     "credentials": {"description": "What a notification profile holds.", "anyOf": _CREDENTIALS},
+    "limits": _object(
+        {
+            "timeLimitS": _limit("number", "Seconds from the beginning of the job."),
+            "memoryLimitMib": _limit("integer", "MiB that the job and all that it starts may hold."),
+            "diskLimitMib": _limit("integer", "MiB of files in its folder, outputs included."),
+            "logLimitMib": _limit("integer", "MiB that it may print."),
+        },
+        nullable=True,
+        additionalProperties=False,
+        description="Not of the standard: what this job may use, at most what jobs of the process may. The job is "
+        "stopped and fails when it takes more.",
+    ),
     "execute": _object(
         {
             "inputs": {
@@ -301,6 +323,7 @@ COMPONENTS: dict[str, Schema] = {
             },
             "response": ref("response"),
             "subscriber": ref("subscriber"),
+            "limits": ref("limits"),
         },
         description="What to run a process with.",
     ),

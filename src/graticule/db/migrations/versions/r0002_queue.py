@@ -61,4 +61,16 @@ def upgrade() -> None:
         _CHANGES,
     ):
         op.execute(statement)
+    _rename_cause()
     op.execute(sa.text(_LANE).bindparams(s="\x1f"))
+
+
+def _rename_cause() -> None:
+    """Call the cause of jobs that were dismissed ``cancelled``, as it is called now; both words are of one length."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.text("SELECT id, failure FROM jobs WHERE status = 'dismissed'")).all()
+    for name, failure in rows:
+        renamed = bytes(failure).replace(b"\xa9dismissed", b"\xa9cancelled")
+        connection.execute(
+            sa.text("UPDATE jobs SET failure = :failure WHERE id = :id"), {"failure": renamed, "id": name}
+        )
