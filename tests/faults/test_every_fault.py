@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,12 +231,14 @@ def test_a_full_disk_fails_jobs_that_write_and_loses_none(tmp_path: Path) -> Non
 def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:
     arguments = [str(Path(__file__).with_name("faulty.py"))]
     first = Server(tmp_path / "home", arguments).start()
-    with client_of(first) as http:
-        job = send(http, "faulty", {"timeLimitS": 2}, how="wait")
-        has_status(http, job, "running")
-        wait_until(lambda: leftovers(first.home))
-    first.process.send_signal(signal.SIGKILL)
-    first.process.wait()
+    try:
+        with client_of(first) as http:
+            job = send(http, "faulty", {"timeLimitS": 2}, how="wait")
+            has_status(http, job, "running")
+            wait_until(lambda: leftovers(first.home))
+    finally:
+        first.process.kill()
+        first.process.wait()
 
     with Server(tmp_path / "home", arguments) as second, client_of(second) as http:
         problem = ended(http, job)["exception"]

@@ -130,12 +130,13 @@ def test_the_python_of_a_process_ends_with_its_server_too(tmp_path: Path) -> Non
     python.write_text(f'#!/bin/sh\nPYTHONPATH={place} exec {sys.executable} "$@"\n')
     python.chmod(0o700)
     (tmp_path / "graticule.toml").write_text(f'[processes.stubborn]\npython = "{python}"\n')
-    running = Server(tmp_path / "home", [str(FAULTY), "--config", str(tmp_path / "graticule.toml")]).start()
-    with client_of(running) as http:
-        begin_stubborn(http, heartbeat)
+    server = Server(tmp_path / "home", [str(FAULTY), "--config", str(tmp_path / "graticule.toml")]).start()
+    try:
+        with client_of(server) as http:
+            begin_stubborn(http, heartbeat)
+    finally:
+        server.process.kill()
+        server.process.wait()
 
-    os.kill(running.pid, signal.SIGKILL)
-    running.process.wait()
-
-    wait_until(lambda: not living(running.home), seconds=2)
+    wait_until(lambda: not living(server.home), seconds=2)
     assert not beats(heartbeat)

@@ -119,8 +119,12 @@ def kill_strays(scratch: Path, *, patience: float = 0.0, seconds: float = 2.0) -
     """
     began = time.monotonic()
     killed: set[Entry] = set()
-    while time.monotonic() < began + patience and _strays(scratch):
+    while _strays(scratch):
+        if time.monotonic() >= began + patience:
+            break
         time.sleep(_ROUND)
+    else:
+        return 0
     while (found := _kill_all(partial(_strays, scratch))) and time.monotonic() < began + patience + seconds:
         killed |= found
         time.sleep(_ROUND)

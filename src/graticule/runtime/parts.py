@@ -523,7 +523,7 @@ def _storage_folder(settings: Settings) -> Path:
 
 def _clear(scratch: Path) -> None:
     """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
-    if killed := kill_strays(scratch, patience=_STRAYS_S):
+    if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
         log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays

@@ -26,7 +26,7 @@ import msgspec
 from graticule.jobs import trees
 from graticule.jobs.cgroups import Group, Groups
 from graticule.jobs.executor import Assignment, Ending, Listener
-from graticule.jobs.failures import LimitName, crashed, exceeded
+from graticule.jobs.failures import LimitName, crashed, exceeded, tail_of
 from graticule.jobs.job import STEPS, Failure, Job, Step
 from graticule.jobs.messages import (
     READ,
@@ -157,6 +157,7 @@ class LocalExecutor:
         for name in ("jobs", "children"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
         self._weighing = False
+        self._preloaded = False
         self._kills = trees.out_of_memory_kills()
         self._control, self._forkserver = _start_forkserver(scratch)
         self._loop.add_reader(self._control, self._hear_forkserver)
@@ -171,7 +172,9 @@ class LocalExecutor:
         """Have the fork server import what most job processes want; to be called once the server has answered."""
         if self._closed:
             return
-        self._control.send(json.dumps({"preload": _WANTED}).encode())
+        self._preloaded = True
+        with contextlib.suppress(OSError):  # it is gone; the next one is told
+            self._control.send(json.dumps({"preload": _WANTED}).encode())
 
     def start(self, assignment: Assignment, listener: Listener) -> None:
         job = assignment.job
@@ -274,7 +277,8 @@ class LocalExecutor:
         child.close()  # it ends when its socket closes
 
     def _spawn(self, key: _Key, memory_mib: int = 0) -> _Child:
-        if key.ref.python and shutil.which(key.ref.python) is None:
+        python = shutil.which(key.ref.python) if key.ref.python else ""
+        if python is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key.ref.python)
         self._number += 1
         ours, theirs = socket.socketpair()
@@ -288,7 +292,7 @@ class LocalExecutor:
         self._children[child.number] = child
         child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
         door = "" if child.group is None else str(child.group.door)
-        packet = json.dumps({"fork": child.number, "log": str(log), "python": key.ref.python, "group": door}).encode()
+        packet = json.dumps({"fork": child.number, "log": str(log), "python": python, "group": door}).encode()
         given = array.array("i", [theirs.fileno(), inbox.fileno(), step])
         # If the fork server has just ended, the other end of `ours` is closed with what was sent: the child is lost.
         with contextlib.suppress(OSError):
@@ -324,7 +328,8 @@ class LocalExecutor:
         """Start another fork server. The job processes of the one that is gone die with it, but not what is below."""
         log.error("the fork server is gone; starting another one")
         self._control.close()
-        self._forkserver.poll()
+        self._forkserver.kill()
+        self._forkserver.wait()
         for child in self._children.values():
             if child.job is not None and child.why is None:
                 detail = "the fork server of the job's process was killed, and the process with it"
@@ -335,6 +340,8 @@ class LocalExecutor:
         self._by_pid.clear()
         self._control, self._forkserver = _start_forkserver(self._scratch)
         self._loop.add_reader(self._control, self._hear_forkserver)
+        if self._preloaded:
+            self.preload()
 
     def _know_pid(self, child: _Child, pid: int) -> None:
         child.pid = pid
@@ -413,8 +420,11 @@ class LocalExecutor:
         self._in_background(self._kill_now(child))
 
     async def _kill_now(self, child: _Child) -> None:
-        await child.forked.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await child.forked.wait()
         await asyncio.to_thread(child.kill_tree)
+        child.close()
 
     async def _kill(self, child: _Child) -> None:
         """Ask a job process to stop, wait a little, then kill it and everything below it."""
@@ -463,7 +473,8 @@ class LocalExecutor:
     def _weigh(self, heavy: Sequence[tuple[_Handed, _Child]]) -> None:
         """Measure the memory of jobs, their folders and logs; runs in a thread."""
         try:
-            table = trees.read_table()
+            weighed = any(handed.assignment.limits.memory_limit_mib for handed, _ in heavy)
+            table = trees.read_table() if weighed else {}
             for handed, child in heavy:
                 failure = _overweight(handed, child, table)
                 if failure is not None:
@@ -758,7 +769,7 @@ class _Child:
             data = b""
         if not data:
             if self._described is not None and not self._described.done():
-                error = "its import ended the process that loaded it"
+                error = ": ".join(["its import ended the process that loaded it", *tail_of(self.log)[-1:]])
                 self._described.set_result(Described(ref=self.key.ref, error=error))
             self.done.set()
             self.close()
