@@ -91,10 +91,12 @@ def test_nothing_outlives_a_server_that_is_killed(running: Server, tmp_path: Pat
     assert not beats(heartbeat)
 
 
-def test_nothing_outlives_a_fork_server_that_is_killed_and_its_jobs_are_lost(running: Server, tmp_path: Path) -> None:
+def test_nothing_outlives_a_fork_server_that_is_killed_and_its_jobs_are_lost(tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
-    (forkserver,) = [one for one in psutil.Process(running.pid).children() if "forkserver" in " ".join(one.cmdline())]
-    with client_of(running) as http:
+    once = {"GRATICULE_JOBS__MAX_ATTEMPTS": "1"}
+    with Server(tmp_path / "home", [str(FAULTY)], environment=once) as running, client_of(running) as http:
+        children = psutil.Process(running.pid).children()
+        (forkserver,) = [one for one in children if "forkserver" in " ".join(one.cmdline())]
         job = begin_stubborn(http, heartbeat)
 
         forkserver.kill()
