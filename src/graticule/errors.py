@@ -249,6 +249,18 @@ class ProvenanceNotAcceptable(Invalid):
         self.offered = tuple(offered)
 
 
+class KeyReused(Invalid):
+    """An idempotency key was used before for another request."""
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(
+            f"the idempotency key {key!r} was used before for another request, which became job {job_id!r}; "
+            "use a new key, or send the same request"
+        )
+        self.key = key
+        self.job_id = job_id
+
+
 class UnsupportedSchema(Invalid):
     """A job is described in a way that is not served here."""
 
@@ -414,6 +426,15 @@ class LedgerUnavailable(Unavailable):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the job ledger cannot be written now ({reason}); nothing was changed, try again later")
         self.reason = reason
+
+
+class TooManyJobs(Unavailable):
+    """As many jobs wait as may."""
+
+    def __init__(self, whose: str, most: int) -> None:
+        has = "have" if whose == "you" else "has"
+        super().__init__(f"{whose} {has} {most} waiting jobs, which is the limit; send this again when some have begun")
+        self.most = most
 
 
 class ShuttingDown(Unavailable):

@@ -127,7 +127,7 @@ async def get_job(request: Request) -> Response:
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
     wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
     shown = await _shown(request, job) if wanted == HTML else {}
-    return answer(request, _status(request, job), page="job", profile="job-description", **shown)
+    return answer(request, await _status(request, job), page="job", profile="job-description", **shown)
 
 
 @routes.delete(
@@ -169,7 +169,7 @@ async def get_results(request: Request) -> Response:
         results = results.only(asked)
     if _wants_page(request):
         return answer(
-            request, _status(request, results.job), page="results", exhibits=lambda: exhibits(results),
+            request, await _status(request, results.job), page="results", exhibits=lambda: exhibits(results),
             headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
         )  # fmt: skip
     return results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
@@ -263,8 +263,9 @@ async def _tail(request: Request, job: Job) -> Tail:
     return Tail((text.partition("\n")[2] or text) if start else text, end)
 
 
-def _status(request: Request, job: Job) -> StatusInfo:
-    return status_info(job, base_of(request), steps=visit_of(request).parts.logs.steps(job))
+async def _status(request: Request, job: Job) -> StatusInfo:
+    place = await workspace_of(request).jobs.place(job)
+    return status_info(job, base_of(request), steps=visit_of(request).parts.logs.steps(job), place=place)
 
 
 async def _results(request: Request) -> Results:
