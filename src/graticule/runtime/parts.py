@@ -103,7 +103,7 @@ class Parts:
     health: Health
     tracing: Tracing | None
     samples: Path
-    lock: _HomeLock
+    lock: HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
     _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -145,7 +145,7 @@ class Parts:
     def uploads(self, workspace: str) -> Uploads:
         """Return the files of a workspace."""
         if workspace not in self._uploads:
-            folder = _storage_folder(self.settings) / workspace / "uploads"
+            folder = storage_folder(self.settings) / workspace / "uploads"
             self._uploads[workspace] = Uploads(folder, self.samples)
         return self._uploads[workspace]
 
@@ -257,7 +257,7 @@ async def build_parts(
     home = settings.home
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
-    lock = _HomeLock.take(home)
+    lock = HomeLock.take(home)
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
@@ -282,7 +282,7 @@ async def build_parts(
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    storage = LocalStorage(_storage_folder(settings))
+    storage = LocalStorage(storage_folder(settings))
     results = ResultStore(storage)
     feed = Feed()
     metrics = Metrics(
@@ -346,7 +346,7 @@ async def build_parts(
                 "ledger": ledger_probe(ledger),
                 "storage": blocking_probe(storage.check),
                 "executor": blocking_probe(lambda: executor.trouble),
-                "disk": disk_probe({"home": home, "storage": _storage_folder(settings)}, settings.storage.min_free_mib),
+                "disk": disk_probe({"home": home, "storage": storage_folder(settings)}, settings.storage.min_free_mib),
             }
         ),
         tracing=tracing,
@@ -357,7 +357,7 @@ async def build_parts(
     try:
         await _find_processes(settings, plugins, executor, source)
         if ledger.shared:
-            await _check_storage(ledger, _storage_folder(settings))
+            await _check_storage(ledger, storage_folder(settings))
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over())
@@ -376,7 +376,7 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
         raise InvalidSetting(
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
         )
-    return SqliteLedger(_database_path(settings))
+    return SqliteLedger(database_path(settings))
 
 
 def _agent_rules(settings: Settings, kind: str) -> AgentRules:
@@ -498,14 +498,14 @@ def _make_home(home: Path) -> None:
         raise InvalidSetting("storage.home", f"{home} cannot be made: {error.strerror}") from error
 
 
-class _HomeLock:
+class HomeLock:
     """Says that a running server owns a home folder, and which."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, home: Path) -> _HomeLock:
+    def take(cls, home: Path) -> HomeLock:
         path = home / "lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -523,12 +523,14 @@ class _HomeLock:
         os.close(self._descriptor)
 
 
-def _database_path(settings: Settings) -> Path:
+def database_path(settings: Settings) -> Path:
+    """Return where the SQLite database lies."""
     url = settings.database.url
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else settings.home / "graticule.db"
 
 
-def _storage_folder(settings: Settings) -> Path:
+def storage_folder(settings: Settings) -> Path:
+    """Return where results and uploads lie."""
     return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
 
 
