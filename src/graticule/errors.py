@@ -136,6 +136,17 @@ class NoSuchFile(NotFound):
         self.name = name
 
 
+class ContentLost(NotFound):
+    """A file that the service kept is not in its storage any more: somebody has removed it there."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the content {key.rpartition('/')[2]!r} is not in the storage any more, though it was not removed by this "
+            "service; make it again, and tell whoever runs this service"
+        )
+        self.key = key
+
+
 # --- invalid -----------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +344,16 @@ class LedgerUnavailable(Unavailable):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the job ledger cannot be written now ({reason}); nothing was changed, try again later")
         self.reason = reason
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of results and uploads does not do what it is asked for; nothing was changed."""
+
+    def __init__(self, reason: str, setting: str) -> None:
+        super().__init__(f"{reason}; nothing is lost, try again later")
+        self.reason = reason
+        self.setting = setting
+        """The setting to look at, for whoever runs the service."""
 
 
 class ShuttingDown(Unavailable):
