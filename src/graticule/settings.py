@@ -35,6 +35,7 @@ RESERVED_WORKSPACES = frozenset(
 _TEST_PREFIX = "GRATICULE_TEST_"  # what the test suite reads
 
 _SECRET = {"secret": True}
+_PASSWORD = {"secret": True, "url": True}
 _PATH = {"path": True}
 
 Count = Annotated[int, Meta(ge=0)]
@@ -100,7 +101,7 @@ class Server(Section, frozen=True, kw_only=True):
 class Database(Section, frozen=True, kw_only=True):
     """Where the ledger of jobs is kept."""
 
-    url: Annotated[str, Meta(extra=_SECRET)] = ""
+    url: Annotated[str, Meta(extra=_PASSWORD)] = ""
     """``postgresql://user:password@host:port/name``, or ``sqlite:///path``. Empty: an SQLite file in the home folder.
 
     SQLite serves one server on one machine and needs no care; PostgreSQL serves several.
@@ -145,7 +146,35 @@ class Storage(Section, frozen=True, kw_only=True):
     """Folder of everything the server keeps: ledger, results, logs, scratch, sample data. One server owns a home."""
 
     folder: PathText = ""
-    """Folder of results and uploads. Empty: below the home; name another disk if results are large."""
+    """Folder of results and uploads. Empty: below the home; name another disk if results are large.
+
+    With a `url`, only uploads that are not complete lie here.
+    """
+
+    url: str = ""
+    """Where results and uploads are kept instead: ``s3://bucket/prefix``. Empty: in `folder`.
+
+    Any object storage that speaks S3; servers of several machines share one. At the start a file is written there and
+    read back.
+    """
+
+    endpoint: str = ""
+    """Address of the object storage, ``https://s3.example.org``. Empty: that of AWS in the `region`."""
+
+    region: str = "us-east-1"
+    """Region that requests are signed for; most object storages other than AWS take the default."""
+
+    access_key_id: str = ""
+    """Name of the key to the object storage. Empty: what the machine offers, as AWS's own tools find it."""
+
+    secret_access_key: Annotated[str, Meta(extra=_SECRET)] = ""
+    """The secret of that key. Job processes never get it."""
+
+    signed_urls: Annotated[int, Meta(ge=0, le=604_800)] = 0
+    """Seconds for which large results are offered at signed addresses of the object storage. 0: through this server.
+
+    The server then redirects to them, and documents link them, so that the bytes do not pass through it.
+    """
 
     upload_expiry_hours: Count = 24
     """Hours after which an uploaded file is removed. 0: never."""
@@ -247,6 +276,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         _check_addresses(self)
         _check_workspaces(self)
+        _check_storage(self.storage)
         if self.limits.page_size > self.limits.page_max:
             raise InvalidSetting("limits.page_size", f"must not be above limits.page_max ({self.limits.page_max})")
 
@@ -269,6 +299,20 @@ def _check_addresses(settings: Settings) -> None:
     scheme = urlsplit(settings.database.url).scheme
     if settings.database.url and scheme not in {"sqlite", "postgresql"}:
         raise InvalidSetting("database.url", f"scheme {scheme!r} is not known; use postgresql:// or sqlite:///")
+
+
+def _check_storage(storage: Storage) -> None:
+    parts = urlsplit(storage.url)
+    if storage.url and (parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment):
+        raise InvalidSetting("storage.url", f"{storage.url!r} is no address of a bucket like s3://bucket/prefix")
+    endpoint = urlsplit(storage.endpoint)
+    if storage.endpoint and (endpoint.scheme not in {"http", "https"} or not endpoint.netloc):
+        raise InvalidSetting("storage.endpoint", f"{storage.endpoint!r} is no absolute http or https address")
+    if bool(storage.access_key_id) != bool(storage.secret_access_key):
+        missing = "secret_access_key" if storage.access_key_id else "access_key_id"
+        raise InvalidSetting(f"storage.{missing}", "is needed too: a key has a name and a secret")
+    if storage.signed_urls and not storage.url:
+        raise InvalidSetting("storage.signed_urls", "needs storage.url: files in a folder have no signed addresses")
 
 
 def _check_workspaces(settings: Settings) -> None:
@@ -405,6 +449,8 @@ def _hidden(name: str, value: Any) -> Any:
         return tuple(msgspec.structs.replace(token, sha256="********") for token in value)
     if not _extra(_TYPES[name]).get("secret") or not value:
         return msgspec.to_builtins(value) if name == "processes.each" else value
+    if not _extra(_TYPES[name]).get("url"):
+        return "********"
     parts = urlsplit(value)
     if parts.password is None:
         return value

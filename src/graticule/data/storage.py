@@ -58,8 +58,8 @@ class Storage(Protocol):
     async def store_folder(self, source: Path, key: str, *, media_types: Mapping[str, str] = NO_TYPES) -> None:
         """Keep all files of a finished folder below a key, durably; the source is gone afterwards.
 
-        If this fails, nothing is there for readers that were not told of it, the source is whole, and it may be tried
-        again.
+        They come in the order of their names, or all at once. If this fails, nothing of them is there, the source is
+        whole, and it may be tried again.
 
         Parameters
         ----------

@@ -13,13 +13,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from graticule.errors import GraticuleError, NotFound
+from graticule.errors import GraticuleError, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
@@ -33,6 +34,9 @@ _REMEMBERED = 4096
 """Waiting jobs that an agent knows without asking the ledger; with more of them, memory must not grow."""
 _REMEMBERED_BYTES = 16 << 20
 """What the requests of those jobs may take."""
+
+_STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between attempts to store what a job left; then it has failed."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -100,6 +104,7 @@ class Agent:
         self._ahead: dict[str, Job] = {}
         self._claiming = False
         self._closing = False
+        self._ending = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
@@ -217,6 +222,7 @@ class Agent:
     async def close(self) -> None:
         """Stop claiming, stop job processes, and write what is known."""
         self._closing = True
+        self._ending.set()
         self._renewing.cancel()
         await self._executor.close()
         while self._tasks:
@@ -306,6 +312,7 @@ class Agent:
         if ending.folder is None:
             self._keep_end(latest, ending)
         else:
+            self._running[job.id] = latest  # its lease is renewed until all is stored
             self._in_background(self._store(latest, ending))
         self.wake()
 
@@ -319,15 +326,30 @@ class Agent:
         assert ending.folder is not None
         if _is_refused(job, ending.failure):
             await asyncio.to_thread(shutil.rmtree, ending.folder, ignore_errors=True)
+            self._running.pop(job.id, None)
             self._keep_end(job, ending)
             return
-        try:
-            await asyncio.to_thread(self._results.commit, job.key, ending.folder, outputs=ending.failure is None)
-        except OSError as error:
-            log.warning("results of job %s cannot be stored: %s", job.id, error)
-            detail = f"the job's results cannot be stored: {error.strerror or error}; tell whoever runs this service"
-            ending = Ending(failure=Failure(cause="stage-out", detail=detail))
-        self._keep_end(job, ending)
+        manifest = ending.manifest if ending.failure is None else None
+        for pause in (*_STORE_PAUSES_S, None):
+            try:
+                await self._results.commit(job, ending.folder, manifest)
+                break
+            except (StorageUnavailable, OSError) as error:
+                log.warning("results of job %s cannot be stored%s: %s", job.id, "" if pause is None else " yet", error)
+                reason = error.reason if isinstance(error, StorageUnavailable) else error.strerror or str(error)
+            if pause is None:
+                await self._results.give_up(ending.folder)
+                detail = f"the job's results cannot be stored: {reason}; tell whoever runs this service"
+                ending = Ending(failure=Failure(cause="stage-out", detail=detail))
+            elif not await self._paused(pause) and not job.sync:
+                return  # the next server takes it up again
+        self._keep_end(self._running.pop(job.id, job), ending)
+
+    async def _paused(self, seconds: float) -> bool:
+        """Wait; return False, soon, when the agent is to end meanwhile."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return not self._closing
 
     def _keep_end(self, job: Job, ending: Ending) -> None:
         failure, at = ending.failure, now()
@@ -357,18 +379,22 @@ class Agent:
             log.error("the end of job %s cannot be kept: %s", end.id, error)
             self._feed.broke(end, error)  # type: ignore[arg-type]
         elif future.result() is False:
-            self._in_background(self._clean_after(end.key))
+            self._in_background(self._clean_after(end))
         else:
             self._feed.ended(end)
 
-    async def _clean_after(self, key: JobKey) -> None:
+    async def _clean_after(self, end: Job) -> None:
         """Remove the results of a job that was dismissed while it ended: the ledger's word is the last one."""
         try:
-            await self._ledger.get(key)
+            await self._ledger.get(end.key)
         except NotFound:  # its record is gone too, so are its logs
-            await asyncio.to_thread(self._results.remove, key)
+            removing = self._results.remove(end.key)
         else:
-            await asyncio.to_thread(self._results.remove_outputs, key)
+            removing = self._results.remove_outputs(end)
+        try:
+            await removing
+        except StorageUnavailable as error:
+            log.warning("results of job %s, which was dismissed, cannot be removed: %s", end.id, error)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

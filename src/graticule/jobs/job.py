@@ -51,6 +51,8 @@ class StoredValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     size: int = 0
     """Bytes of `content` or `file`."""
     sha256: str = ""
+    is_object: bool = False
+    """Of a JSON `file`: whether it is an object, which a results document qualifies, or else bare."""
     title: str | None = None
 
 

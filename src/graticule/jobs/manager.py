@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from graticule.data.uploads import Uploads
 from graticule.errors import (
     Fault,
     InvalidInputs,
@@ -34,6 +35,24 @@ _DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFiles:
+    """The service's own files among the references of a request."""
+
+    places: Mapping[str, Path | str] = field(default_factory=dict)
+    """Where each is read: a path of this machine, or a signed address of the storage."""
+    faults: Sequence[Fault] = ()
+    """One for each that is not there."""
+
+    def admitted(self, policy: ReferencePolicy) -> ReferencePolicy:
+        """Return a policy that lets these files be read."""
+        if not self.places:
+            return policy
+        local = {href: str(place) for href, place in self.places.items() if isinstance(place, Path)}
+        signed = {href: place for href, place in self.places.items() if isinstance(place, str)}
+        return msgspec.structs.replace(policy, local_files=local, signed_files=signed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRequest:
     """An execute request as it came."""
 
@@ -43,6 +62,8 @@ class ExecutionRequest:
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
+    files: OwnFiles = field(default_factory=OwnFiles)
+    """What `JobManager.look_up` found of the service's own files in it."""
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
 
@@ -80,8 +101,22 @@ class JobManager:
     catalog: Catalog
     engine: Engine
     policy: ReferencePolicy
-    find_file: Callable[[str], Path | None]
-    """Gives the path of an uploaded or sample file by its address below ``/files/``."""
+    uploads: Uploads
+    """The files that inputs may refer to by addresses below ``/files/``."""
+
+    async def look_up(self, execute: Execute, base: str, body: bytes) -> OwnFiles:
+        """Return what is known of the service's own files among the references of a request."""
+        if b'"href"' not in body:
+            return OwnFiles()
+        places: dict[str, Path | str] = {}
+        faults = []
+        for pointer, href, address in own_references(execute, base):
+            place = self.uploads.place_of(address)
+            if place is None or not await self.uploads.has(address):
+                faults.append(Fault(pointer, _missing(href)))
+            else:
+                places[href] = place
+        return OwnFiles(places=places, faults=faults)
 
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
@@ -95,11 +130,7 @@ class JobManager:
             no job exists then.
         """
         offer = self.catalog.get(process_id)
-        execute, policy = request.execute, self.policy
-        faults: list[Fault] = []
-        if b'"href"' in request.body:
-            local, faults = own_files(execute, request.base, self.find_file)
-            policy = msgspec.structs.replace(policy, local_files=local)
+        execute, policy, faults = request.execute, request.files.admitted(self.policy), [*request.files.faults]
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
@@ -193,8 +224,8 @@ class JobManager:
         job = await self.get(job_id)
         engine = self.engine
         if job.ended:
+            await engine.results.remove(job.key)  # first: what no record names is found by nobody
             await engine.ledger.remove(job.key)
-            await asyncio.to_thread(engine.results.remove, job.key)
             return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
         at = now()
         engine.agent.forget(job.id)
@@ -234,22 +265,13 @@ def require_success(job: Job) -> None:
     )
 
 
-def own_files(
-    execute: Execute, base: str, find_file: Callable[[str], Path | None]
-) -> tuple[dict[str, str], list[Fault]]:  # fmt: skip
-    """Return the paths of our own files among the references of a request, and a fault for each unknown one."""
-    paths: dict[str, str] = {}
-    faults: list[Fault] = []
+def own_references(execute: Execute, base: str) -> Iterator[tuple[str, str, str]]:
+    """Yield pointer and href of each reference to a file of the service, and its address below ``/files/``."""
     for pointer, href in _hrefs(execute.inputs, "/inputs"):
         for prefix in (f"{base}/files/", "/files/"):
             if href.startswith(prefix):
-                path = find_file(href.removeprefix(prefix))
-                if path is None:
-                    faults.append(Fault(pointer, _missing(href)))
-                else:
-                    paths[href] = str(path)
+                yield pointer, href, href.removeprefix(prefix)
                 break
-    return paths, faults
 
 
 def _missing(href: str) -> str:

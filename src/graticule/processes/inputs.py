@@ -444,7 +444,7 @@ class InputReader:
 
 def reference_fault(href: str, policy: ReferencePolicy) -> str | None:
     """Return why a reference may not be followed, as far as its text says, or None."""
-    if policy.find_local(href) is not None:
+    if href in policy.signed_files or policy.find_local(href) is not None:
         return None
     scheme = href.partition(":")[0].lower()
     if scheme == "file":

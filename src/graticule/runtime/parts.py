@@ -11,28 +11,39 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from graticule.data.fetch import FetchPolicy
 from graticule.data.post import post
+from graticule.data.storage import Kept, Storage, read_all
 from graticule.data.storages.local import LocalStorage
 from graticule.data.uploads import Uploads
-from graticule.errors import HomeInUse, InvalidSetting, NoSuchWorkspace, Unauthenticated
+from graticule.errors import (
+    ContentLost,
+    HomeInUse,
+    InvalidSetting,
+    NoSuchWorkspace,
+    StorageUnavailable,
+    Unauthenticated,
+)
 from graticule.jobs.agent import Agent, AgentRules, now
 from graticule.jobs.callbacks import Callbacks, Write
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job
 from graticule.jobs.ledgers.sqlite import SqliteLedger
-from graticule.jobs.manager import Engine, JobManager, own_files
+from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute, ProcessDescription
@@ -61,6 +72,11 @@ _SWEEP_S = 600
 CALLBACK_TIMEOUT_S = 10.0
 """How long a subscriber may take to answer, looking up its name included."""
 
+_STAGING = ".staging"
+"""Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
+_PROBES = ".probes"
+"""What the keys of files begin with by which storage is tried."""
+
 _execute = msgspec.json.Decoder(Execute)
 
 
@@ -85,6 +101,7 @@ class Parts:
     catalog: Catalog
     policy: ReferencePolicy
     samples: Path
+    storage: Storage
     lock: _HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
     _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
@@ -127,8 +144,10 @@ class Parts:
     def uploads(self, workspace: str) -> Uploads:
         """Return the files of a workspace."""
         if workspace not in self._uploads:
-            folder = _storage_folder(self.settings) / workspace / "uploads"
-            self._uploads[workspace] = Uploads(folder, self.samples)
+            staging = _storage_folder(self.settings) / _STAGING / workspace
+            self._uploads[workspace] = Uploads(
+                self.storage, f"{workspace}/uploads", staging=staging, samples=self.samples
+            )
         return self._uploads[workspace]
 
     def _bundle(self, visitor: Visitor) -> Workspace:
@@ -140,7 +159,7 @@ class Parts:
             catalog=self.catalog,
             engine=self.engine,
             policy=self.policy,
-            find_file=files.find,
+            uploads=files,
         )
         return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
 
@@ -169,7 +188,10 @@ class Parts:
         """Remove uploads that have expired, now and then; a reader is refused them at once anyway."""
         while True:
             for workspace in self.settings.workspaces.names:
-                await asyncio.to_thread(self.uploads(workspace).sweep)
+                try:
+                    await self.uploads(workspace).sweep()
+                except StorageUnavailable as error:
+                    log.warning("expired uploads are not removed yet: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
     async def close(self) -> None:
@@ -205,6 +227,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
     lock = _HomeLock.take(home)
     if settings.database.url.startswith("postgresql"):
         raise InvalidSetting("database.url", "PostgreSQL is not supported by this version; leave it empty for SQLite")
+    storage = await _open_storage(settings)
     ledger = SqliteLedger(_database_path(settings))
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
@@ -228,7 +251,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    results = ResultStore(LocalStorage(_storage_folder(settings)))
+    results = ResultStore(storage, signed_s=settings.storage.signed_urls)
     feed = Feed()
     receivers = FetchPolicy(
         allow_private_addresses=settings.security.allow_private_addresses, timeout_s=CALLBACK_TIMEOUT_S
@@ -242,9 +265,10 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
     def policy_of(job: Job) -> bytes:
         if b'"href"' not in job.request:
             return encoded_policy
-        execute = _execute.decode(job.request)
-        local, _ = own_files(execute, job.base, parts.uploads(job.workspace).find)
-        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local))
+        execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
+        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, job.base)}
+        found = OwnFiles(places={href: place for href, place in places.items() if place is not None})
+        return msgspec.json.encode(found.admitted(policy))
 
     agent = Agent(
         ledger, executor, feed, results, lambda _: catalog, policy_of,
@@ -265,6 +289,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         catalog=catalog,
         policy=policy,
         samples=samples,
+        storage=storage,
         lock=lock,
     )
     try:
@@ -379,6 +404,49 @@ def _database_path(settings: Settings) -> Path:
 
 def _storage_folder(settings: Settings) -> Path:
     return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
+
+
+def _make_storage(settings: Settings) -> Storage:
+    chosen = settings.storage
+    if not chosen.url:
+        return LocalStorage(_storage_folder(settings))
+    from graticule.data.storages.s3 import Bucket, S3Storage  # its library costs 16 MiB that a folder need not pay
+
+    place = urlsplit(chosen.url)
+    return S3Storage(
+        Bucket(
+            name=place.netloc,
+            prefix=place.path.strip("/"),
+            endpoint=chosen.endpoint,
+            region=chosen.region,
+            access_key_id=chosen.access_key_id,
+            secret_access_key=chosen.secret_access_key,
+        )
+    )
+
+
+async def _open_storage(settings: Settings) -> Storage:
+    """Return the storage once a file was written there and read back; a service that cannot is of no use."""
+    storage = _make_storage(settings)
+    probe = Kept(storage=storage, key=f"{_PROBES}/{uuid.uuid4().hex}")
+    content = os.urandom(64)
+    try:
+        with tempfile.TemporaryDirectory(prefix="graticule-") as folder:
+            source = Path(folder) / "probe"
+            await asyncio.to_thread(source.write_bytes, content)
+            await storage.store_file(source, probe.key)
+        if await read_all(probe) != content:
+            raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
+        await storage.remove(probe.key)
+    except StorageUnavailable as error:
+        raise InvalidSetting(
+            error.setting, f"{error.reason}: a small file could not be written and read back"
+        ) from error
+    except ContentLost as error:
+        raise InvalidSetting(
+            "storage.url", "a file that was written there is not there when it is read back"
+        ) from error
+    return storage
 
 
 def _clear(scratch: Path) -> None:

@@ -97,7 +97,10 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execution, body=received, base=base, sync=waits))
+    files = await jobs.look_up(execution, base, received)
+    submission = jobs.submit(
+        process_id, ExecutionRequest(execute=execution, body=received, base=base, sync=waits, files=files)
+    )
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
     if not waits:
@@ -108,7 +111,7 @@ async def execute(request: Request) -> Response:
     if not job.ended:
         await jobs.let_go(submission, seconds=limit)
         return _json({}, 201, headers)
-    results = _results(request, job, offer.description)
+    results = await _results(request, job, offer.description)
     if request.query_params.get("response", asked.get("response", "document")) == "raw":
         return _raw(results, headers)
     return ContentResponse([b'{"outputs":', *_outputs(results), b"}"], media_type=JSON, headers=headers)
@@ -225,7 +228,7 @@ async def get_results(request: Request) -> Response:
     if job.status == "failed":
         return _json({"code": _INVALID, "description": f"job failed: {job.message or 'see its log'}"}, 400)
     catalog = workspace_of(request).jobs.catalog
-    return _raw(_results(request, job, catalog.get(job.process).description), {})
+    return _raw(await _results(request, job, catalog.get(job.process).description), {})
 
 
 async def _job(request: Request) -> Job:
@@ -283,9 +286,9 @@ def _moment(microseconds: int) -> str | None:
 # --- outputs -----------------------------------------------------------------------------------------------------
 
 
-def _results(request: Request, job: Job, description: ProcessDescription) -> Results:
+async def _results(request: Request, job: Job, description: ProcessDescription) -> Results:
     require_success(job)
-    return Results(
+    results = Results(
         job=job,
         manifest=job.outputs(),
         execute=Execute(),
@@ -293,6 +296,7 @@ def _results(request: Request, job: Job, description: ProcessDescription) -> Res
         store=workspace_of(request).jobs.engine.results,
         base=base_of(request),
     )
+    return await results.loaded()
 
 
 def _raw(results: Results, headers: dict[str, str]) -> Response:
@@ -343,10 +347,9 @@ def _inline(results: Results, value: StoredValue) -> list[Part]:
     if is_json(value.media_type):
         return [content]
     if value.media_type.startswith("text/") and value.size <= LARGE:
-        text = content.path.read_bytes() if isinstance(content, FilePart) else content
-        return [msgspec.json.encode(text.decode(errors="replace"))]
+        return [msgspec.json.encode(results.text(value).decode(errors="replace"))]
     encoded: Part = (
-        FilePart(content.path, content.size, base64=True)
+        FilePart(content.file, content.size, base64=True)
         if isinstance(content, FilePart)
         else base64.b64encode(content)
     )

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    ContentLost,
     InvalidBody,
     InvalidInputs,
     InvalidParameter,
@@ -15,6 +16,7 @@ from graticule.errors import (
     LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
+    StorageUnavailable,
     SyncTimeout,
     TooLarge,
     UnsupportedMediaType,
@@ -55,7 +57,7 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable,
+    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
 )  # fmt: skip
 
 
@@ -85,6 +87,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
             body=received,
             base=base_of(request),
             sync=mode.waits,
+            files=await jobs.look_up(body, base_of(request), received),
             # Its answer may carry no Link header: the official suite reads any as the old form of one.
             listed=not (mode.waits and speaks_1_0(body)),
         ),
@@ -104,7 +107,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         store=jobs.engine.results,
         base=base_of(request),
     )
-    response = results_response(request, results, prefer, profiles_of(request), executing=True)
+    response = await results_response(request, results, prefer, profiles_of(request), executing=True)
     # The result came in time: whoever preferred a job did not get one.
     applied = [one for one in mode.applied if one != RESPOND_ASYNC]
     if applied:

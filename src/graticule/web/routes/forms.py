@@ -124,7 +124,9 @@ async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
     body = msgspec.json.encode(execute)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base_of(request)))
+    base = base_of(request)
+    files = await jobs.look_up(execute, base, body)
+    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base, files=files))
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)
@@ -227,4 +229,4 @@ async def _keep(request: Request, sent: UploadFile) -> Upload:
             await asyncio.to_thread(writer.write, content)
     finally:
         await asyncio.to_thread(writer.close)
-    return await asyncio.to_thread(workspace.files.finish, begun.id, writer.sha256)
+    return await workspace.files.finish(begun.id, writer.sha256)

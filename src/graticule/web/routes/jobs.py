@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +12,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from graticule.data.storage import read_end
+from graticule.data.storages.local import LocalFile
 from graticule.errors import (
+    ContentLost,
     InvalidParameter,
     JobFailed,
     JobGone,
@@ -24,15 +27,17 @@ from graticule.errors import (
     OutputNotProduced,
     ResultNotAvailable,
     ResultNotReady,
+    StorageUnavailable,
 )  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import JobQuery
+from graticule.jobs.results import Log
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobList
 from graticule.ogc.processes import Execute
 from graticule.web.documents import Results, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
-from graticule.web.negotiation import media_type_of, parse_accept, quality_of
+from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
 from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
     CURSOR_FORM,
@@ -41,6 +46,7 @@ from graticule.web.requests import (
     check_parameters,
     cursor_of,
     encode_cursor,
+    header,
     limit_of,
     list_parameter,
     prefer_of,
@@ -89,7 +95,7 @@ _OUTPUTS = Parameter(
     explode=False,
 )
 _GONE = (NoSuchJob, JobGone)
-_NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed)
+_NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost, StorageUnavailable)
 
 
 @routes.get(
@@ -121,7 +127,10 @@ async def list_jobs(request: Request) -> Response:
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    return answer(request, _status(request, job), page="job", profile="job-description", **_shown(request, job))
+    logs = await _known_logs(request, job)
+    document = status_info(job, base_of(request), steps=list(logs))
+    shown = await _shown(request, job, logs.get("process")) if _is_page(request) else {}
+    return answer(request, document, page="job", profile="job-description", **shown)
 
 
 @routes.delete(
@@ -130,7 +139,7 @@ async def get_job(request: Request) -> Response:
     answers=(
         Answer(status=200, description="It is dismissed, or was removed.", content=((JSON, "statusInfo"), (HTML, ""))),
     ),
-    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable),
+    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
 )
 async def dismiss_job(request: Request) -> Response:
     """Stop a job that waits or runs; remove one that has ended, with its results."""
@@ -162,11 +171,13 @@ async def get_results(request: Request) -> Response:
             _check_output(results, name)
         results = results.only(asked)
     if _wants_page(request):
+        shown = await exhibits(results)
+        document = status_info(results.job, results.base, steps=list(await _known_logs(request, results.job)))
         return answer(
-            request, _status(request, results.job), page="results", exhibits=lambda: exhibits(results),
+            request, document, page="results", exhibits=lambda: shown,
             headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
         )  # fmt: skip
-    return results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
+    return await results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
 
 
 @routes.get(
@@ -174,10 +185,13 @@ async def get_results(request: Request) -> Response:
     parameters=(JOB_ID, OUTPUT_ID),
     answers=(
         Answer(
-            status=200, description="The value.", content=(("*/*", ""),), headers=("OGC-Output-Values-Count", "ETag")
+            status=200,
+            description="The value.",
+            content=(("*/*", ""),),
+            headers=("OGC-Output-Values-Count", "ETag", "Repr-Digest"),
         ),
         Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
-        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+        Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
 )
@@ -185,7 +199,7 @@ async def get_output(request: Request) -> Response:
     """Return one output of a job in its own media type."""
     results, name = await _results(request), request.path_params["outputID"]
     _check_output(results, name)
-    return single_output(request, results, name, {})
+    return await single_output(request, results, name)
 
 
 @routes.get(
@@ -198,9 +212,9 @@ async def get_output(request: Request) -> Response:
         ),
     ),
     answers=(
-        Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag",)),
+        Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag", "Repr-Digest")),
         Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
-        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+        Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
 )
@@ -212,7 +226,7 @@ async def get_output_value(request: Request) -> Response:
         raise InvalidParameter("index", index, "use a whole number of at least 0")
     if len(index) > _DIGITS:
         raise OutputNotProduced(results.job.id, f"{name}/{index}")
-    return single_output(request, results, name, {}, int(index))
+    return await single_output(request, results, name, int(index))
 
 
 @routes.get(
@@ -229,19 +243,24 @@ async def get_output_value(request: Request) -> Response:
             status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
         ),
     ),
-    problems=(*_GONE, NoSuchResource),
+    problems=(*_GONE, NoSuchResource, ContentLost, StorageUnavailable),
 )
 async def get_log(request: Request) -> Response:
     """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
-    workspace, step = workspace_of(request), request.path_params["step"]
-    job = await workspace.jobs.get(request.path_params["jobID"])
-    path = _logs(request, job).get(step)
-    if path is None and not (step == "process" and job.started):
+    step = request.path_params["step"]
+    job = await workspace_of(request).jobs.get(request.path_params["jobID"])
+    found = (await _logs(request, job)).get(step)
+    if found is None and not (step == "process" and job.started):
         raise NoSuchResource(request.url.path)
-    size = path.stat().st_size if path is not None and path.exists() else 0
-    content = FilePart(path, size) if path is not None and size else b""
-    tag = f'"{job.id}-{step}-{size}"'
+    size = found.size if found is not None else 0
+    content = FilePart(found.file, size) if found is not None and size else b""
+    tag = f'"{job.id}-{job.token}-{step}-{size}"'
     return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag)
+
+
+def _is_page(request: Request) -> bool:
+    """Whether a document is wanted as a page."""
+    return wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML)) == HTML
 
 
 def _wants_page(request: Request) -> bool:
@@ -252,36 +271,41 @@ def _wants_page(request: Request) -> bool:
     return quality_of(HTML, ranges) > max(quality_of(JSON, ranges), quality_of("application/octet-stream", ranges))
 
 
-def _shown(request: Request, job: Job) -> dict[str, Any]:
-    """Return what the page of a job shows besides its status; read only when it is a page that is wanted."""
+async def _shown(request: Request, job: Job, log: Log | None) -> dict[str, Any]:
+    """Return what the page of a job shows besides its status."""
+    shown = await exhibits(_results_of(request, job)) if job.status == "successful" else []
+    tail = await _tail(log)
     return {
-        "exhibits": lambda: exhibits(_results_of(request, job)) if job.status == "successful" else [],
+        "exhibits": lambda: shown,
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
-        "log": lambda: _tail(_logs(request, job).get("process")),
+        "log": lambda: tail,
     }
 
 
-def _tail(path: Path | None, size: int = 4096) -> str:
+async def _tail(log: Log | None, most: int = 4096) -> str:
     """Return the last lines of a log."""
-    if path is None or not path.exists():
+    if log is None:
         return ""
-    with path.open("rb") as file:
-        start = max(0, path.stat().st_size - size)
-        file.seek(start)
-        text = file.read(size).decode(errors="replace")
-    return (text.partition("\n")[2] or text) if start else text
+    text = (await read_end(log.file, size=log.size, most=most)).decode(errors="replace")
+    return (text.partition("\n")[2] or text) if log.size > most else text
 
 
-def _status(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return status_info(job, base_of(request), steps=list(_logs(request, job)))
-
-
-def _logs(request: Request, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+async def _logs(request: Request, job: Job) -> Mapping[str, Log]:
+    """Return the logs of a job by step."""
     parts = visit_of(request).parts
     if job.status == "running":
         live = parts.executor.log_of(job.id)
-        return {"process": live} if live is not None and live.exists() and live.stat().st_size else {}
-    return parts.engine.results.logs_of(job.key) if job.log_bytes or job.started else {}
+        size = live.stat().st_size if live is not None and live.exists() else 0
+        return {"process": Log(LocalFile(live), size)} if live is not None and size else {}
+    return await parts.engine.results.logs_of(job) if job.log_bytes or job.started else {}
+
+
+async def _known_logs(request: Request, job: Job) -> Mapping[str, Log]:
+    """Return the logs of a job, as far as the storage can be asked: the status does not depend on it."""
+    try:
+        return await _logs(request, job)
+    except StorageUnavailable:
+        return {}
 
 
 async def _results(request: Request) -> Results:
