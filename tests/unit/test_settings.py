@@ -170,6 +170,12 @@ def test_an_unknown_key_of_a_file_is_refused_by_name(tmp_path, text, name, near)
         ("[[security.tokens]]\nactor = 'a'\nsha256 = 'plain'\n", "security.tokens"),
         (f"[[security.tokens]]\nactor = 'a'\nsha256 = '{HASH}'\nworkspaces = ['west']\n", "security.tokens"),
         ("[limits]\npage_size = 20\npage_max = 10\n", "limits.page_size"),
+        ("[storage]\nurl = 'https://bucket.example'\n", "storage.url"),
+        ("[storage]\nurl = 's3:///prefix'\n", "storage.url"),
+        ("[storage]\nurl = 's3://b'\nendpoint = 's3.example.org'\n", "storage.endpoint"),
+        ("[storage]\nurl = 's3://b'\naccess_key_id = 'a'\n", "storage.secret_access_key"),
+        ("[storage]\nsigned_urls = 60\n", "storage.signed_urls"),
+        ("[storage]\nurl = 's3://b'\nsigned_urls = 700000\n", "storage.signed_urls"),
         ("server = 3\n", "server"),
         ("[server\n", "--config"),
     ],
@@ -198,10 +204,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_secrets_are_hidden(tmp_path):
     text = f"[database]\nurl='postgresql://u:pass@h:5432/d'\n[[security.tokens]]\nactor='ada'\nsha256='{HASH}'\n"
+    text += "[storage]\nurl='s3://b'\naccess_key_id='name'\nsecret_access_key='wJalr/x://y'\n"
 
     shown = dict(iter_settings(of_file(tmp_path, text).settings))
 
     assert shown["database.url"] == "postgresql://u:********@h:5432/d"
+    assert (shown["storage.access_key_id"], shown["storage.secret_access_key"]) == ("name", "********")
     assert HASH not in msgspec.json.encode(shown).decode()
 
 

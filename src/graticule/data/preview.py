@@ -9,7 +9,7 @@ import resource
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
 
 from graticule.data.fetch import FetchPolicy, RemoteFile
@@ -71,11 +71,16 @@ def _opened(place: Path | str) -> Iterator[DatasetReader]:
             yield source
         return
     # The address comes from the service's own storage, which may well be a private one.
-    with (
-        RemoteFile(place, FetchPolicy(allow_private_addresses=True)) as remote,
-        rasterio.open("remote", driver=list(DRIVERS), opener=remote.opener) as source,
-    ):
+    with RemoteFile(place, FetchPolicy(allow_private_addresses=True)) as remote, _remote(remote) as source:
         yield source
+
+
+def _remote(remote: RemoteFile) -> DatasetReader:
+    """Open a raster by the first driver that knows it: of what has an opener, rasterio takes one driver at a time."""
+    for driver in DRIVERS:
+        with suppress(RasterioIOError):
+            return rasterio.open("remote", driver=driver, opener=remote.opener)
+    raise RasterioIOError(f"no raster of {', '.join(DRIVERS)}")
 
 
 def _colour_bands(source: DatasetReader) -> tuple[int, int, int] | None:

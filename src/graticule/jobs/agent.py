@@ -334,13 +334,14 @@ class Agent:
             try:
                 await self._results.commit(job, ending.folder, manifest)
                 break
-            except (StorageUnavailable, OSError) as error:
+            except (GraticuleError, OSError) as error:
                 log.warning("results of job %s cannot be stored%s: %s", job.id, "" if pause is None else " yet", error)
-                reason = error.reason if isinstance(error, StorageUnavailable) else error.strerror or str(error)
+                reason = error.reason if isinstance(error, StorageUnavailable) else str(error)
             if pause is None:
                 await self._results.give_up(ending.folder)
                 detail = f"the job's results cannot be stored: {reason}; tell whoever runs this service"
-                ending = Ending(failure=Failure(cause="stage-out", detail=detail))
+                # What failed before has only lost its log by this.
+                ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail))
             elif not await self._paused(pause) and not job.sync:
                 return  # the next server takes it up again
         self._keep_end(self._running.pop(job.id, job), ending)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import BaseError, NotSupportedError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from graticule.data.storage import NO_TYPES, PIECE_BYTES, Content, StoredFile
@@ -32,6 +32,8 @@ _LISTED = 1000
 """Files that are removed with one request."""
 _SILENCE = timedelta(seconds=30)
 """Without a byte for so long, a request is given up."""
+_LONG_SILENCE = timedelta(minutes=15)
+"""The same, while a file is sent in parts: after the last one, some storages copy them together before they answer."""
 _NO_BUCKET = "NoSuchBucket"
 _REFUSED = ("403 Forbidden", "401 Unauthorized", "SignatureDoesNotMatch", "InvalidAccessKeyId")
 
@@ -67,18 +69,21 @@ class S3Storage:
             config |= {"endpoint": bucket.endpoint, "virtual_hosted_style_request": False}
         if bucket.access_key_id:
             config |= {"access_key_id": bucket.access_key_id, "secret_access_key": bucket.secret_access_key}
-        self._store = S3Store(
-            bucket.name,
-            prefix=bucket.prefix or None,
-            config=config,  # type: ignore[arg-type]
-            client_options={
-                "allow_http": bucket.endpoint.startswith("http://"),
-                "connect_timeout": timedelta(seconds=5),
-                "read_timeout": _SILENCE,
-                "timeout": timedelta(days=7),  # a slow reader may take long; silence is what ends a request
-            },
-            # Who must have it tries again for longer; a reader is told soon.
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
+        self._store, self._patient_store = (
+            S3Store(
+                bucket.name,
+                prefix=bucket.prefix or None,
+                config=config,  # type: ignore[arg-type]
+                client_options={
+                    "allow_http": bucket.endpoint.startswith("http://"),
+                    "connect_timeout": timedelta(seconds=5),
+                    "read_timeout": silence,
+                    "timeout": timedelta(days=7),  # a slow reader may take long; silence is what ends a request
+                },
+                # Who must have it tries again for longer; a reader is told soon.
+                retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
+            )
+            for silence in (_SILENCE, _LONG_SILENCE)
         )
 
     async def store_folder(self, source: Path, key: str, *, media_types: Mapping[str, str] = NO_TYPES) -> None:
@@ -97,16 +102,18 @@ class S3Storage:
     async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
         attributes: Attributes = {"Content-Type": media_type} if media_type else {}
         size = (await asyncio.to_thread(source.stat)).st_size
-        with self._errors(key):
+        try:
             if size <= _PART_BYTES:
                 content = await asyncio.to_thread(source.read_bytes)
                 await obstore.put_async(self._store, key, content, attributes=attributes, use_multipart=False)
                 return
             # obstore would read a path with a buffer more in memory.
             await obstore.put_async(
-                self._store, key, _read(source), attributes=attributes,
+                self._patient_store, key, _read(source), attributes=attributes,
                 chunk_size=max(_PART_BYTES, -(-size // _MOST_PARTS)), max_concurrency=1,
             )  # fmt: skip
+        except (BaseError, FileNotFoundError) as error:  # the latter: the bucket, or the parts, are not there any more
+            raise self._unavailable(error) from error
 
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
         options: GetOptions = {}
@@ -178,7 +185,7 @@ class S3Storage:
             if _NO_BUCKET not in str(error):
                 raise ContentLost(key) from error
             raise self._unavailable(error) from error
-        except (PermissionDeniedError, UnauthenticatedError, BaseError, NotSupportedError) as error:
+        except BaseError as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> StorageUnavailable:
