@@ -28,7 +28,7 @@ run: $(SERVER)  ## serve the built-in processes, home in graticule-home (PORT=80
 	@exec $(BIN)/graticule serve --home $(SERVE_HOME) --port $(PORT) $(ARGS)
 
 test: $(DEV)  ## run all tests, after installing what they need (ARGS='-k buffer')
-	@scripts/debian-packages chromium=chromium curl=curl
+	@scripts/debian-packages chromium=chromium curl=curl '/usr/lib/postgresql/*/bin/initdb=postgresql'
 	@scripts/install-versitygw $(BIN) $(BIN)/python
 	$(BIN)/python -m pytest tests $(ARGS)
 

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.object_storage import ObjectStorage
+from tests.postgres import Postgres
 from tests.serving import Server
 
 SHARED = Path(os.environ.get("GRATICULE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
@@ -58,6 +59,13 @@ def shared_data() -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server with the built-in processes, for all tests that leave it as they found it."""
     with Server(tmp_path_factory.mktemp("server") / "home") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; each test takes a database of its own."""
+    with Postgres() as running:
         yield running
 
 

@@ -84,8 +84,7 @@ class Server:
 
     def start(self) -> Self:
         """Start it and wait for the line with its address."""
-        command = [sys.executable, "-m", "graticule", "serve", *self.arguments]
-        command += ["--home", str(self.home), "--port", str(self.port)]
+        command = [sys.executable, "-m", "graticule", *self._command()]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRATICULE_")}
         self.home.parent.mkdir(parents=True, exist_ok=True)
         with self._stderr.open("ab") as stderr:
@@ -106,6 +105,14 @@ class Server:
             self.kill()
             raise ServerDidNotStart(f"{' '.join(command)}\n{self.output}\n{self.tail()}")
         return self
+
+    def _command(self) -> list[str]:
+        return ["serve", *self.arguments, "--home", str(self.home), "--port", str(self.port)]
+
+    def _address(self, line: str) -> str:
+        """Return where it answers, if a line says so."""
+        found = ANSWERS.match(line)
+        return found["url"].rstrip("/") if found else ""
 
     def stop(self) -> None:
         """End it by SIGTERM, which must leave exit code 0 and no process behind."""
@@ -157,10 +164,20 @@ class Server:
         with stdout:
             for line in stdout:
                 self._lines.append(line.rstrip("\n"))
-                if not self.url and (found := ANSWERS.match(line.strip())):
-                    self.url = found["url"].rstrip("/")
+                if not self.url and (url := self._address(line.strip())):
+                    self.url = url
                     answered.set()
         answered.set()
+
+
+class Worker(Server):
+    """``graticule worker``: runs the jobs of servers with the same database, and answers nobody."""
+
+    def _command(self) -> list[str]:
+        return ["worker", *self.arguments, "--home", str(self.home)]
+
+    def _address(self, line: str) -> str:
+        return "nowhere" if line.startswith("Graticule works on") else ""
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:

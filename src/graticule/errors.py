@@ -269,6 +269,15 @@ class IllegalTransition(Conflict):
         self.wanted = wanted
 
 
+class DuplicateJob(Conflict):
+    """A job was sent before with the same idempotency key, by the same actor to the same process."""
+
+    def __init__(self, job_id: str, key: str) -> None:
+        super().__init__(f"job {job_id!r} cannot be kept: the idempotency key {key!r} was used before; use another one")
+        self.job_id = job_id
+        self.key = key
+
+
 class UploadConflict(Conflict):
     """A part of a resumable upload does not continue where the last one ended."""
 

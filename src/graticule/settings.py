@@ -111,8 +111,11 @@ class Database(Section, frozen=True, kw_only=True):
 class Jobs(Section, frozen=True, kw_only=True):
     """How many jobs run, how long and how large."""
 
-    workers: Positive = 2
-    """Jobs that run at the same time on this machine. Each may use a whole core and the memory of its rasters."""
+    workers: Count = 2
+    """Jobs that run at the same time on this machine. Each may use a whole core and the memory of its rasters.
+
+    0, where other machines run `graticule worker` on the same database: none here.
+    """
 
     executor: Literal["local"] = "local"
     """Where the processes of jobs run: ``local`` is this machine."""
@@ -137,6 +140,36 @@ class Jobs(Section, frozen=True, kw_only=True):
 
     lease_s: Annotated[float, Meta(ge=1)] = 10.0
     """Seconds after which the jobs of an agent that is not heard of go to another; renewed four times as often."""
+
+    grace_s: Seconds = 5.0
+    """Seconds that running jobs may go on when the service is stopped; those that have not ended then wait again."""
+
+    max_attempts: Positive = 3
+    """How often a job is begun whose worker is lost each time, or whose input cannot be fetched for the moment."""
+
+    labels: tuple[str, ...] = ()
+    """What this machine has, such as `gpu`: only here run the jobs of processes that ask for it."""
+
+    max_running: Count = 0
+    """Jobs that run at the same time on all machines together. 0: as many as there are workers."""
+
+    max_per_process: Count = 0
+    """Jobs of one process that run at the same time; `processes.NAME.max_running` goes before. 0: no limit."""
+
+    max_per_workspace: Count = 0
+    """Jobs of one workspace that run at the same time. 0: no limit."""
+
+    max_per_actor: Count = 0
+    """Jobs of one actor that run at the same time, in each workspace. 0: no limit."""
+
+    max_waiting: Count = 0
+    """Jobs that may wait; further ones are answered 429. 0: no limit."""
+
+    max_waiting_per_actor: Count = 0
+    """Jobs of one actor that may wait, in each workspace; further ones are answered 429. 0: no limit."""
+
+    ageing_s: Seconds = 60.0
+    """Seconds for which a priority that is not served is raised by one, so that nothing waits for ever. 0: never."""
 
 
 class Storage(Section, frozen=True, kw_only=True):
@@ -231,6 +264,9 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
     python: PathText = ""
     """Path of the Python that runs it, with packages of its own. Empty: the one of the server."""
 
+    max_running: Count = 0
+    """Jobs of it that run at the same time, on all machines together. 0: as `jobs.max_per_process` says."""
+
     processor: dict[str, Any] | None = None
     """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
 
@@ -297,6 +333,8 @@ def _check_addresses(settings: Settings) -> None:
         except ValueError:
             raise InvalidSetting("server.trusted_proxies", f"{proxy!r} is no IP address or network") from None
     scheme = urlsplit(settings.database.url).scheme
+    if settings.jobs.workers == 0 and scheme != "postgresql":
+        raise InvalidSetting("jobs.workers", "0 leaves nobody to run jobs; use 1 or more, or a PostgreSQL database.url")
     if settings.database.url and scheme not in {"sqlite", "postgresql"}:
         raise InvalidSetting("database.url", f"scheme {scheme!r} is not known; use postgresql:// or sqlite:///")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from graticule.jobs.job import Failure, Job, JobKey
+from graticule.errors import IllegalTransition, LedgerUnavailable
+from graticule.jobs.job import Job, JobKey
+from graticule.jobs.ledger import JobQuery, News
+from graticule.jobs.ledgers.postgresql import PostgresqlLedger
 from graticule.jobs.ledgers.sqlite import SqliteLedger
-from graticule.testing.ledger import NOON, LedgerContract, job, running, watched
+from graticule.testing.ledger import NOON, LedgerContract, claim, give_up, job, running
+from tests.postgres import Postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -33,30 +37,114 @@ class TestSqliteLedger(LedgerContract):
         assert second.waiting == 1
         await second.close()
 
-    async def test_claims_of_an_earlier_owner_are_void(self, ledger: SqliteLedger) -> None:
-        await ledger.add(running("again"))
-        await ledger.add(running("nobody waits", sync=True))
-        await ledger.add(running("too often", attempts=2))
+    async def test_all_that_an_earlier_owner_held_is_lost(self, ledger: SqliteLedger) -> None:
+        await ledger.add(running("ran"))
+        await ledger.add(job("waited in vain", sync=True))
+        await ledger.add(job("waits"))
 
-        touched = await ledger.recover(NOON + 9, max_attempts=3, give_up=_give_up)
+        touched = await ledger.reap(give_up, before=None)
 
-        assert {found.id: found.status for found in touched} == {
-            "again": "accepted",
-            "nobody waits": "failed",
-            "too often": "failed",
-        }
+        assert [found.id for found in touched] == ["ran", "waited in vain"]
         assert ledger.waiting == 1
 
-    async def test_a_lost_job_that_is_given_up_has_its_notice(self, ledger: SqliteLedger) -> None:
-        await ledger.add(watched("again"))
-        await ledger.add(watched("nobody waits", sync=True))
 
-        await ledger.recover(NOON + 9, max_attempts=3, give_up=_give_up)
+class TestPostgresqlLedger(LedgerContract):
+    @pytest.fixture
+    async def ledger(self, postgres: Postgres) -> AsyncIterator[PostgresqlLedger]:
+        ledger = await PostgresqlLedger.open(postgres.new_database())
+        yield ledger
+        await ledger.close()
 
-        assert [notice.kind for notice in await ledger.notices_of(JobKey("default", "nobody waits"))] == ["failed"]
-        assert await ledger.notices_of(JobKey("default", "again")) == []
+    async def test_what_one_adds_the_other_claims(self, postgres: Postgres) -> None:
+        url = postgres.new_database()
+        first, second = await PostgresqlLedger.open(url), await PostgresqlLedger.open(url)
+        heard: asyncio.Queue[News] = asyncio.Queue()
+        second.listen(heard.put_nowait)
+        try:
+            await _heard(heard, News("missed"))  # from now on it listens
+            await first.add(job("j1"))
+            await _heard(heard, News("waiting"))
+
+            (claimed,) = await second.claim(claim("b"))
+            assert await first.claim(claim("a")) == []
+
+            await first.move(claimed.key, _dismissed)
+            await _heard(heard, News("ended", claimed.key))
+            assert await second.finish(claimed.moved_to("successful", at=NOON + 2)) is False
+        finally:
+            await first.close()
+            await second.close()
+
+    async def test_only_one_leads_and_another_follows(self, postgres: Postgres) -> None:
+        url = postgres.new_database()
+        first = await PostgresqlLedger.open(url)
+        await _until(lambda: first.leads)
+        second = await PostgresqlLedger.open(url)
+        await asyncio.sleep(0.5)
+        assert not second.leads
+
+        await first.close()
+
+        await _until(lambda: second.leads)
+        await second.close()
+
+    async def test_all_is_well_again_after_the_server_was_killed(self, postgres: Postgres) -> None:
+        ledger = await PostgresqlLedger.open(postgres.new_database())
+        await ledger.add(job("before"))
+        postgres.kill()
+        try:
+            with pytest.raises(LedgerUnavailable):
+                await ledger.add(job("meanwhile"))
+            with pytest.raises(LedgerUnavailable):
+                await ledger.get(JobKey("default", "before"))
+        finally:
+            postgres.start()
+        await ledger.add(job("after"))
+
+        page = await ledger.page(JobQuery(workspace="default"))
+        await ledger.close()
+
+        assert [found.id for found in page.jobs] == ["after", "before"]
+
+    async def test_many_writers_lose_nothing_and_wait_for_nobody_in_circles(self, postgres: Postgres) -> None:
+        url = postgres.new_database()
+        ledgers = [await PostgresqlLedger.open(url) for _ in range(3)]
+        await asyncio.gather(*[ledgers[0].add(job(f"j{number}")) for number in range(60)])
+
+        async def work(ledger: PostgresqlLedger, agent: str) -> list[str]:
+            done = []
+            while claimed := await ledger.claim(claim(agent, slots=7)):
+                kept = await asyncio.gather(*[ledger.finish(one.moved_to("successful", at=NOON)) for one in claimed])
+                done += [one.id for one, well in zip(claimed, kept, strict=True) if well]
+            return done
+
+        done, *moved = await asyncio.gather(
+            asyncio.gather(*[work(ledger, f"a{number}") for number, ledger in enumerate(ledgers)]),
+            *[ledgers[0].move(job(f"j{number}").key, _dismissed) for number in range(59, 0, -7)],
+            return_exceptions=True,
+        )
+        for ledger in ledgers:
+            await ledger.close()
+
+        assert isinstance(done, list)
+        successful = [name for part in done for name in part]
+        dismissed = [one.id for one in moved if isinstance(one, Job)]
+        assert sorted(successful + dismissed) == sorted(f"j{number}" for number in range(60))
+        assert all(isinstance(one, Job | IllegalTransition) for one in moved)
 
 
-def _give_up(lost: Job) -> Job:
-    failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail="gone"))
-    return lost.moved_to("failed", at=NOON + 9, failure=failure)
+def _dismissed(found: Job) -> Job:
+    return found.moved_to("dismissed", at=NOON)
+
+
+async def _heard(queue: asyncio.Queue[News], wanted: News) -> None:
+    while await asyncio.wait_for(queue.get(), 5) != wanted:
+        pass
+
+
+async def _until(what: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if what():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it did not happen within 10 seconds")

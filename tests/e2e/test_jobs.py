@@ -21,10 +21,13 @@ RESULTS = "http://www.opengis.net/def/rel/ogc/1.0/results"
 LOG = "http://www.opengis.net/def/rel/ogc/1.0/log"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the processes of ``job_processes.py``."""
-    with Server(tmp_path_factory.mktemp("jobs") / "home", [str(PROCESSES)]) as running:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the processes of ``job_processes.py``, on each kind of ledger."""
+    environment = {}
+    if request.param == "postgresql":
+        environment["GRATICULE_DATABASE__URL"] = request.getfixturevalue("postgres").new_database()
+    with Server(tmp_path_factory.mktemp("jobs") / "home", [str(PROCESSES)], environment=environment) as running:
         yield running
 
 

@@ -1,11 +1,13 @@
-"""Jobs run while their server is killed with -9 again and again: none may be lost, doubled or in a false state.
+"""Jobs run while what runs them is killed with -9 again and again: none may be lost, doubled or in a false state.
 
-``python -m tests.faults.kills --jobs 500 --kills 10`` prints figures; `run` returns them.
+``python -m tests.faults.kills --ledger postgresql --jobs 500 --kills 10`` prints figures; `run` returns them. On SQLite
+the server is killed; on PostgreSQL web servers, workers and the database itself, each so many times.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import tempfile
@@ -14,14 +16,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import psutil
 
-from tests.serving import Server
+from tests.postgres import Postgres
+from tests.serving import Server, Worker
 
 PROCESS = Path(__file__).with_name("marking.py")
 RUNNING = 20
@@ -34,10 +38,10 @@ class Figures:
     """What became of the jobs."""
 
     submitted: int = 0
-    kills: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
     running_at_kills: list[int] = field(default_factory=list)
     recovered_s: list[float] = field(default_factory=list)
-    """From the start of the next server to the first time that no job of the dead one was called running."""
+    """From a kill (SQLite: from the start of the next server) until no dead process's job was called running."""
     statuses: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
@@ -50,7 +54,8 @@ class Figures:
     def __str__(self) -> str:
         recovered = max(self.recovered_s, default=0)
         lines = [
-            f"{self.submitted} jobs, {self.kills} kills with {min(self.running_at_kills, default=0)} or more running",
+            f"{self.submitted} jobs, kills {dict(self.kills)}",
+            f"running at each kill: {min(self.running_at_kills, default=0)} or more",
             f"ended: {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
             f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}",
             f"in a false state: {len(self.false_states)} of {self.samples} samples",
@@ -81,32 +86,124 @@ def read_marks(path: Path) -> dict[str, list[Mark]]:
 def _open_runs(marks: dict[str, list[Mark]]) -> list[Mark]:
     """Return the beginnings without an end whose process lives."""
     last = [entries[-1] for entries in marks.values()]
-    return [mark for mark in last if mark.what == "begin" and psutil.pid_exists(mark.pid)]
+    return [mark for mark in last if mark.what != "end" and psutil.pid_exists(mark.pid)]
 
 
-class Trial:
-    """One server after the other on one home, and the jobs sent to them."""
+class Fleet(Protocol):
+    """The processes that serve and run jobs, as far as a trial needs to know them."""
 
-    def __init__(self, folder: Path, *, workers: int, seed: int) -> None:
-        self.figures = Figures()
-        self.marks = folder / "marks"
-        self.marks.touch()
-        self.jobs: dict[str, str] = {}
-        """Names of acknowledged jobs by their identifiers."""
+    kinds: tuple[str, ...]
+    """What can be killed."""
+    lease_s: float
+    """How long what a dead process held may be called running; 0: not beyond the start of the next."""
+
+    @property
+    def urls(self) -> list[str]:
+        """Where it answers now."""
+
+    def kill(self, kind: str) -> None:
+        """Kill one of a kind with -9; return when there is one in its place."""
+
+    def close(self) -> None:
+        """End all of them properly."""
+
+
+class Home:
+    """One server on SQLite."""
+
+    kinds = ("server",)
+    lease_s = 0.0
+
+    def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder
         self._workers = workers
-        self._random = random.Random(seed)
         self._server = self._serve(0)
-        self._done = threading.Event()
-        self._calm = threading.Event()
-        self._calm.set()
 
     def _serve(self, port: int) -> Server:
         environment = {"GRATICULE_JOBS__WORKERS": str(self._workers)}
         return Server(self._folder / "home", [str(PROCESS)], environment=environment, port=port).start()
 
+    @property
+    def urls(self) -> list[str]:
+        return [self._server.url]
+
+    def kill(self, kind: str) -> None:
+        port = int(self._server.url.rpartition(":")[2])
+        _kill_alone(self._server)
+        self._server = self._serve(port)
+
+    def close(self) -> None:
+        self._server.stop()
+
+
+class Cluster:
+    """Two web servers and three workers on one PostgreSQL database."""
+
+    kinds = ("web", "agent", "database")
+    lease_s = 4.0
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self._folder = folder
+        self._postgres = Postgres().__enter__()
+        self._environment = {
+            "GRATICULE_DATABASE__URL": self._postgres.new_database(),
+            "GRATICULE_STORAGE__FOLDER": str(folder / "storage"),
+            "GRATICULE_JOBS__LEASE_S": str(self.lease_s),
+        }
+        self._numbers = itertools.count()
+        self._turn = itertools.count()
+        self._webs = [self._start(Server, 0) for _ in range(2)]
+        self._workers = [self._start(Worker, workers // 3) for _ in range(3)]
+
+    def _start(self, kind: type[Server], places: int) -> Server:
+        environment = {**self._environment, "GRATICULE_JOBS__WORKERS": str(places)}
+        home = self._folder / f"home-{next(self._numbers)}"
+        return kind(home, [str(PROCESS)], environment=environment).start()
+
+    @property
+    def urls(self) -> list[str]:
+        return [web.url for web in self._webs]
+
+    def kill(self, kind: str) -> None:
+        if kind == "database":
+            self._postgres.kill()
+            self._postgres.start()
+            return
+        fleet, start, places = (self._webs, Server, 0) if kind == "web" else (self._workers, Worker, 8)
+        dead = fleet[next(self._turn) % len(fleet)]
+        _kill_alone(dead)
+        fleet[fleet.index(dead)] = self._start(start, places)
+
+    def close(self) -> None:
+        for process in [*self._webs, *self._workers]:
+            process.stop()
+        self._postgres.__exit__()
+
+
+def _kill_alone(server: Server) -> None:
+    """Kill one process; what it leaves behind is its own affair."""
+    psutil.Process(server.pid).kill()
+    server.process.wait()
+
+
+class Trial:
+    """A fleet whose processes are killed, and the jobs sent to it."""
+
+    def __init__(self, fleet: Fleet, folder: Path, *, seed: int) -> None:
+        self.figures = Figures()
+        self.marks = folder / "marks"
+        self.marks.touch()
+        self.jobs: dict[str, str] = {}
+        """Names of acknowledged jobs by their identifiers."""
+        self._fleet = fleet
+        self._random = random.Random(seed)
+        self._done = threading.Event()
+        self._calm = threading.Event()
+        self._calm.set()
+        self._killed_at = 0.0
+
     def _client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self._server.url, timeout=10, trust_env=False)
+        return httpx2.Client(base_url=self._random.choice(self._fleet.urls), timeout=10, trust_env=False)
 
     def submit(self, number: int) -> None:
         """Send jobs until `number` of them are acknowledged; one whose answer did not come is not counted."""
@@ -141,35 +238,58 @@ class Trial:
         self.figures.submitted = len(self.jobs)
 
     def kill(self, times: int) -> None:
-        """Kill the server when enough jobs run, and start another one on its home."""
-        while self.figures.kills < times and not self._done.is_set():
-            time.sleep(self._random.uniform(0.3, 1.5))
-            running = _open_runs(read_marks(self.marks))
-            if len(running) < RUNNING:
-                continue
+        """Kill one of each kind in turn when enough jobs run, so many times each."""
+        for kind in itertools.chain.from_iterable(itertools.repeat(self._fleet.kinds, times)):
+            while not self._done.wait(self._random.uniform(0.3, 1.5)):
+                running = _open_runs(read_marks(self.marks))
+                if len(running) >= RUNNING:
+                    break
+            else:
+                return
             self._calm.clear()
-            port = int(self._server.url.rpartition(":")[2])
-            psutil.Process(self._server.pid).kill()
-            self._server.process.wait()
-            self.figures.kills += 1
+            self.figures.kills[kind] += 1
             self.figures.running_at_kills.append(len(running))
-            began = time.monotonic()
-            self._server = self._serve(port)
-            with self._client() as client:
-                client.get("/jobs", params={"limit": 1}).raise_for_status()
-            self.figures.recovered_s.append(time.monotonic() - began)
+            self._killed_at = time.monotonic()
+            self._fleet.kill(kind)
+            if not self._fleet.lease_s:
+                self._wait_until_it_answers()
+                self.figures.recovered_s.append(time.monotonic() - self._killed_at)
+            elif kind == "agent":
+                self._wait_until_true([mark.name for mark in running])
+            self._wait_until_it_answers()
             self._calm.set()
 
+    def _wait_until_it_answers(self) -> None:
+        while True:
+            with suppress(httpx2.HTTPError), self._client() as client:
+                client.get("/jobs", params={"limit": 1}).raise_for_status()
+                return
+            time.sleep(0.1)
+
+    def _wait_until_true(self, names: list[str]) -> None:
+        """Wait until none of the jobs that a dead agent held is called running without being so."""
+        while not self._done.wait(0.1):
+            with suppress(httpx2.HTTPError):
+                said = self._said_to_run()
+                live = {mark.name for mark in _open_runs(read_marks(self.marks))}
+                if not (said - live) & set(names):
+                    self.figures.recovered_s.append(time.monotonic() - self._killed_at)
+                    return
+
+    def _said_to_run(self) -> set[str]:
+        with self._client() as client:
+            said = {job["jobID"] for job in _jobs(client, status="running")}
+        return {self.jobs[job] for job in said if job in self.jobs}
+
     def sample(self) -> None:
-        """Compare now and then what the server says of running jobs with what the operating system shows."""
+        """Compare now and then what the servers say of running jobs with what the operating system shows."""
         suspects: Counter[str] = Counter()
         while not self._done.wait(0.1):
             if not self._calm.is_set():
                 suspects.clear()
                 continue
             try:
-                with self._client() as client:
-                    said = {job["jobID"] for job in _jobs(client, status="running")}
+                names = self._said_to_run()
             except httpx2.HTTPError:
                 continue
             marks = read_marks(self.marks)
@@ -177,13 +297,11 @@ class Trial:
             if not self._calm.is_set():
                 continue
             self.figures.samples += 1
-            names = {self.jobs[job] for job in said if job in self.jobs}
-            known = set(self.jobs.values())
-            wrong = (names ^ live) & known
+            wrong = (names ^ live) & set(self.jobs.values())
             # Between the process and its news lie some milliseconds: what is wrong three times in a row is false.
             suspects = Counter({name: suspects[name] + 1 for name in wrong})
             self.figures.false_states += [
-                f"{name}: {'said to run' if name in names else 'runs unsaid'}: {marks[name]}"
+                f"{name}: {'said to run' if name in names else 'runs unsaid'}: {marks[name][-3:]}"
                 for name, times in suspects.items()
                 if times == 3
             ]
@@ -193,7 +311,7 @@ class Trial:
         deadline = time.monotonic() + seconds
         states: dict[str, dict[str, Any]] = {}
         while time.monotonic() < deadline:
-            with self._client() as client:
+            with suppress(httpx2.HTTPError), self._client() as client:
                 states = {job["jobID"]: job for job in _jobs(client)}
             if all(states.get(job, {}).get("status") in ENDED for job in self.jobs):
                 break
@@ -206,18 +324,18 @@ class Trial:
             self.figures.attempts[sum(mark.what == "begin" for mark in marks[name])] += 1
             ended_well = any(mark.what == "end" for mark in marks[name])
             if status not in ENDED or (status == "successful" and not ended_well):
-                self.figures.lost.append(f"{name} {job}: {status}, {marks[name]}")
+                self.figures.lost.append(f"{name} {job}: {status}, {marks[name][-3:]}")
         for name, entries in marks.items():
-            self.figures.doubled += [f"{name}: {entries}" for _ in _overlaps(entries)]
+            self.figures.doubled += [f"{name}: {mark}" for mark in _overlaps(entries)]
 
     def close(self) -> None:
-        """End the last server."""
+        """End the fleet."""
         self._done.set()
-        self._server.stop()
+        self._fleet.close()
 
 
 def _overlaps(entries: list[Mark]) -> Iterator[Mark]:
-    """Yield the ends that a process left after another one had begun the same job."""
+    """Yield the marks that a process left after another one had begun the same job."""
     current = 0
     for mark in entries:
         if mark.what == "begin":
@@ -236,16 +354,19 @@ def _jobs(client: httpx2.Client, **filters: str) -> Iterator[dict[str, Any]]:
         parameters = None
 
 
-def run(folder: Path, *, jobs: int, kills: int, workers: int = 24, seed: int = 1) -> Figures:
+def run(
+    folder: Path, *, ledger: str, jobs: int, kills: int, workers: int = 24, seed: int = 1
+) -> Figures:  # fmt: skip
     """Run a trial in a folder and return its figures."""
     began = time.monotonic()
-    trial = Trial(folder, workers=workers, seed=seed)
+    fleet: Fleet = Home(folder, workers) if ledger == "sqlite" else Cluster(folder, workers)
+    trial = Trial(fleet, folder, seed=seed)
     try:
         threads = [threading.Thread(target=trial.kill, args=(kills,)), threading.Thread(target=trial.sample)]
         for thread in threads:
             thread.start()
         trial.submit(jobs)
-        threads[0].join(120)
+        threads[0].join(300)
         trial.finish(seconds=240)
         for thread in threads:
             thread.join()
@@ -258,8 +379,9 @@ def run(folder: Path, *, jobs: int, kills: int, workers: int = 24, seed: int = 1
 def main() -> None:
     """Print the figures of a trial."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--jobs", type=int, default=500)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=10, help="of each kind")
     parser.add_argument("--workers", type=int, default=24)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("GRATICULE_TEST_SEED", "1")))
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ from graticule import __version__
 
 COMMANDS = (
     "serve",
+    "worker",
     "run",
     "new",
     "processes",

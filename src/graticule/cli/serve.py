@@ -43,7 +43,7 @@ def command(
         "--database": ("database.url", database),
     }
     settings = effective(config, options).settings
-    _check_files(plugins)
+    check_files(plugins)
     if reload:
         from graticule.cli.reload import serve_with_reload, watched_files
 
@@ -57,7 +57,7 @@ def command(
     return serve(lambda: build_parts(settings, plugins), place)
 
 
-def _check_files(plugins: Iterable[str]) -> None:
+def check_files(plugins: Iterable[str]) -> None:
     """Refuse files that are not there; one that is there and does not load fails only itself, later."""
     places = [Path(plugin.partition(":")[0]).expanduser() for plugin in plugins]
     if missing := [str(place) for place in places if place.suffix == ".py" and not place.is_file()]:

@@ -10,9 +10,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from graticule.db.schema import REVISION, SQLITE
-from graticule.errors import InvalidSetting
-
 try:
     import pysqlite3 as sqlite3
 except ImportError:  # no wheel for this platform
@@ -20,6 +17,8 @@ except ImportError:  # no wheel for this platform
 
 Connection = Any
 """A DB-API connection of pysqlite3 (or of sqlite3, which has the same interface); pysqlite3 has no type stubs."""
+
+__all__ = ["Connection", "Error", "IntegrityError", "connect", "open_database", "sqlite3"]
 
 Error = sqlite3.Error
 IntegrityError = sqlite3.IntegrityError
@@ -31,26 +30,12 @@ _log = logging.getLogger("graticule.db")
 
 
 def open_database(path: Path) -> Connection:
-    """Open (and create, if it is new) the database at `path` for its one writer.
-
-    Raises
-    ------
-    InvalidSetting
-        If the database was made by a newer version of Graticule.
-    """
+    """Open the database at `path` for its one writer."""
     if sqlite3.sqlite_version_info < _SAFE:
         _log.warning("SQLite %s has a known write-ahead-log fault; install pysqlite3", sqlite3.sqlite_version)
     connection = connect(path)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    revision = connection.execute("PRAGMA user_version").fetchone()[0]
-    if revision > REVISION:
-        connection.close()
-        raise InvalidSetting(
-            "home", f"{path} was written by a newer Graticule (schema {revision}, this one knows {REVISION})"
-        )
-    if revision < REVISION:
-        connection.executescript(f"BEGIN IMMEDIATE; {SQLITE} PRAGMA user_version={REVISION}; COMMIT;")
     _grow_log(connection)
     return connection
 

@@ -1,30 +1,36 @@
 """The agent: claims jobs, has them run, renews their leases, stores their results and ends them.
 
-It lives on the event loop of the serving process. A job that finds a free place is handed over at once, already
-``running`` in the row that is inserted; only those that must wait are claimed from the ledger later.
+It lives on the event loop of the serving process, or alone in ``graticule worker``. A job that finds a free place is
+handed over at once, already ``running`` in the row that is inserted; only those that must wait are claimed later. With
+one owner of the ledger the agent knows the waiting jobs itself and begins them without asking; where the ledger is
+shared, they are claimed from it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import contextlib
 import logging
+import os
 import shutil
+import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from graticule.errors import GraticuleError, NotFound, StorageUnavailable
+from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import Ledger
+from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
+from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, lane_of, next_lane, parse_lane
 from graticule.jobs.results import ResultStore
 from graticule.processes.catalog import Catalog
 
@@ -34,6 +40,11 @@ _REMEMBERED = 4096
 """Waiting jobs that an agent knows without asking the ledger; with more of them, memory must not grow."""
 _REMEMBERED_BYTES = 16 << 20
 """What the requests of those jobs may take."""
+_AGAIN_S = 1.0
+"""Seconds until something is tried again that the ledger did not take."""
+_CUT_OFF = 2 / 3
+"""Share of a lease after which an agent that could not renew it ends its job processes: before anybody else may begin
+the same jobs, they are gone."""
 
 _STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to store what a job left; then it has failed."""
@@ -52,9 +63,78 @@ class AgentRules:
 
     lease_s: float = 10.0
     """A lease that is not renewed for this long is lost; renewed four times as often."""
+    grace_s: float = 5.0
+    """How long running jobs may go on when the agent is to stop; then they are given back."""
+    max_attempts: int = 3
+    """How often a job is begun that fails for no fault of its own."""
+    backoff_s: float = 5.0
+    """Pause before the third attempt, doubled for each later one; the second comes at once."""
     memory_limit_mib: int = 0
     disk_limit_mib: int = 0
     time_limit_s: float = 0.0
+    queue: QueueRules = field(default_factory=QueueRules)
+    kind: str = "serve"
+    labels: frozenset[str] = frozenset()
+    """What this machine has, for jobs that ask for it, e.g. ``gpu``."""
+
+
+class _Line:
+    """The waiting jobs that an owner knows itself, in their lanes."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, deque[tuple[int, Job]]] = {}
+        self._number = 0
+        self._bytes = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def full(self) -> bool:
+        return self._count >= _REMEMBERED or self._bytes >= _REMEMBERED_BYTES
+
+    def push(self, job: Job, *, first: bool = False) -> None:
+        lane = self._lanes.setdefault(parse_lane(lane_of(job)), deque())
+        self._number += 1
+        (lane.appendleft if first else lane.append)((self._number, job))
+        self._bytes += len(job.request)
+        self._count += 1
+
+    def next(self, load: Load, turns: Turns, rules: QueueRules, at: int) -> Lane | None:
+        """Return the lane whose first job is the next that may begin."""
+        if len(self._lanes) == 1 and not rules.limited:
+            return next(iter(self._lanes))
+        heads = {lane: Head(jobs[0][1].created, jobs[0][0]) for lane, jobs in self._lanes.items()}
+        return next_lane(heads, load, turns, rules, at=at)
+
+    def first(self, lane: Lane) -> Job:
+        return self._lanes[lane][0][1]
+
+    def pop(self, lane: Lane) -> Job:
+        jobs = self._lanes[lane]
+        _, job = jobs.popleft()
+        if not jobs:
+            del self._lanes[lane]
+        self._bytes -= len(job.request)
+        self._count -= 1
+        return job
+
+    def drop(self, job_id: str) -> None:
+        for lane, jobs in list(self._lanes.items()):
+            kept = deque(entry for entry in jobs if entry[1].id != job_id)
+            if len(kept) < len(jobs):
+                self._count -= 1
+                self._bytes -= sum(len(job.request) for _, job in jobs if job.id == job_id)
+                if kept:
+                    self._lanes[lane] = kept
+                else:
+                    del self._lanes[lane]
+                return
+
+    def clear(self) -> None:
+        self._lanes.clear()
+        self._bytes = self._count = 0
 
 
 class Agent:
@@ -75,7 +155,7 @@ class Agent:
     policy : callable
         Gives how a job's references are fetched, as JSON.
     rules : AgentRules
-        Leases and limits.
+        Leases, limits and the queue.
     """
 
     def __init__(
@@ -89,24 +169,29 @@ class Agent:
         rules: AgentRules,
     ) -> None:
         self.id = uuid.uuid4().hex
+        self.rules = rules
         self._ledger = ledger
         self._executor = executor
         self._feed = feed
         self._results = results
         self._catalog = catalog
         self._policy = policy
-        self._rules = rules
         self._lease = int(rules.lease_s * 1e6)
         self._running: dict[str, Job] = {}
-        self._queue: list[tuple[int, int, int, Job]] = []
-        self._queued_bytes = 0
-        self._known = 0
+        self._line = _Line()
         self._ahead: dict[str, Job] = {}
+        self._load = Load()
+        self._turns = Turns()
+        self._abandoned: set[str] = set()
         self._claiming = False
+        self._again = False
+        self._reserved = 0
+        self._idle = asyncio.Event()
         self._closing = False
         self._ending = asyncio.Event()
+        self._started = ledger.clock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._renewing = asyncio.get_running_loop().create_task(self._renew())
+        self._keeping = asyncio.get_running_loop().create_task(self._keep_leases())
 
     # --- admitting --------------------------------------------------------------------------------------------------
 
@@ -118,51 +203,61 @@ class Agent:
         tuple of Job and awaitable
             The job as it is now, and what is done when it is durable.
         """
-        next_in_line = self._knows_all and not self._queue and not self._closing
-        if next_in_line and self._hand_ahead(job):
-            kept = self._ledger.add(job)
-        elif next_in_line and self._executor.free > 0:
-            job = self._claimed(job)
-            kept = self._ledger.add(job)
-            self._begin(job)
-        else:
-            self._remember(job)
-            kept = self._ledger.add(job)
-            self.wake()
+        if self._is_next_in_line(job):
+            if self._hand_ahead(job):
+                return job, self._ledger.add(job)
+            if self._free > 0:
+                job = self._claimed(job)
+                kept = self._ledger.add(job)
+                if self._ledger.shared:  # somebody must be able to find it before it begins
+                    self._in_background(self._begin_when(kept, job))
+                else:
+                    self._begin(job)
+                return job, kept
+        if not self._ledger.shared and self._knows_all and not self._line.full:
+            self._line.push(job)
+        kept = self._ledger.add(job)
+        self.wake()
         return job, kept
 
-    def _remember(self, job: Job) -> None:
-        """Keep a waiting job in memory too, as long as memory knows all that wait: then the next needs no asking."""
-        if self._knows_all and len(self._queue) < _REMEMBERED and self._queued_bytes < _REMEMBERED_BYTES:
-            self._push(job)
+    def _is_next_in_line(self, job: Job) -> bool:
+        """Whether a new job may begin before all others that wait, as far as is known here."""
+        if self._closing or not self._fits(job):
+            return False
+        rules = self.rules.queue
+        if self._ledger.shared:  # limits hold for all agents together, and only the ledger can count them
+            return not rules.limited and not self._ledger.waiting and not self._claiming
+        return self._knows_all and not len(self._line) and (not rules.limited or self._load.admits(job, rules))
+
+    async def _begin_when(self, kept: Awaitable[None], job: Job) -> None:
+        self._reserved += 1
+        try:
+            await kept
+        except GraticuleError:  # whoever sent it is told
+            return
+        finally:
+            self._reserved -= 1
+        self._begin(job)
+
+    @property
+    def _free(self) -> int:
+        """How many jobs may begin now."""
+        return self._executor.free - self._reserved
 
     @property
     def _knows_all(self) -> bool:
         """Whether memory has every job that the ledger knows to wait."""
-        return len(self._queue) + len(self._ahead) == self._ledger.waiting
-
-    def _push(self, job: Job) -> None:
-        self._known += 1
-        self._queued_bytes += len(job.request)
-        heapq.heappush(self._queue, (-job.priority, job.created, self._known, job))
-
-    def _pop(self) -> Job:
-        job = heapq.heappop(self._queue)[3]
-        self._queued_bytes -= len(job.request)
-        return job
+        return len(self._line) + len(self._ahead) == self._ledger.waiting
 
     def forget(self, job_id: str) -> None:
         """Do not begin a waiting job: it is about to be dismissed."""
         handed = self._ahead.get(job_id)
-        if handed is not None:
-            if self._executor.recall(job_id):
-                del self._ahead[job_id]
-            else:  # it has begun, only we were not told yet: `stop` ends it
-                self.began(handed)
-            return
-        self._queue = [entry for entry in self._queue if entry[3].id != job_id]
-        self._queued_bytes = sum(len(entry[3].request) for entry in self._queue)
-        heapq.heapify(self._queue)
+        if handed is None:
+            self._line.drop(job_id)
+        elif self._executor.recall(job_id):
+            del self._ahead[job_id]
+        else:  # it has begun, only we were not told yet: `stop` ends it
+            self.began(handed)
 
     def progress_of(self, job: Job) -> Job:
         """Return a running job with its newest progress, which reaches the ledger only now and then."""
@@ -180,30 +275,83 @@ class Agent:
 
     def wake(self) -> None:
         """Begin jobs that wait, if there is a place for them."""
-        if self._knows_all and not self._claiming and not self._closing:
-            while self._queue:
-                if self._hand_ahead(self._queue[0][3]):
-                    self._pop()
-                elif self._executor.free > 0:
-                    self._begin(self._taken(self._pop()))
-                else:
-                    return
+        if self._closing:
             return
-        self._forget_all()  # others wait too: the ledger says who is next
-        if self._claiming or self._closing or self._executor.free <= 0 or not self._ledger.waiting:
+        if self._claiming:
+            self._again = True
+        elif not self._ledger.shared and self._knows_all:
+            self._begin_known()
+        else:
+            self._forget_all()  # others wait too: the ledger says who is next
+            self._claim()
+
+    def _begin_known(self) -> None:
+        """Begin waiting jobs that are in memory."""
+        while len(self._line):
+            at = self._ledger.clock()
+            lane = self._line.next(self._load, self._turns, self.rules.queue, at)
+            if lane is None:
+                return
+            if self._hand_ahead(self._line.first(lane)):
+                self._line.pop(lane)
+            elif self._free > 0:
+                self._begin(self._taken(self._line.pop(lane)))
+            else:
+                return
+            self._turns.take(lane, at)
+
+    def _claim(self) -> None:
+        """Ask the ledger for jobs, if there may be some."""
+        slots = self._free
+        if slots <= 0 or not self._ledger.waiting or self.rules.queue.paused:
             return
-        self._claiming = True
-        claim = self._ledger.claim(self.id, slots=self._executor.free, at=now(), lease=self._lease)
-        asyncio.ensure_future(claim).add_done_callback(self._claimed_some)
+        self._claiming, self._again = True, False
+        claim = Claim(
+            agent=self.id,
+            slots=slots,
+            at=self._ledger.clock(),
+            lease=self._lease,
+            fits=self._fits,
+            rules=self.rules.queue,
+            turns=self._turns,
+        )
+        asyncio.ensure_future(self._ledger.claim(claim)).add_done_callback(self._claimed_some)
+
+    def _claimed_some(self, future: asyncio.Future[list[Job]]) -> None:
+        self._claiming = False
+        if future.cancelled() or (error := future.exception()) is not None:
+            log.error("jobs cannot be claimed: %s", "cancelled" if future.cancelled() else error)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self.wake)
+            return
+        claimed = future.result()
+        for job in claimed:
+            if self._closing:
+                self._in_background(self._give_back(job, "", begun=False))
+            else:
+                self._begin(job)
+        if claimed or self._again:
+            self.wake()
+
+    def _fits(self, kind: Job | Lane) -> bool:
+        """Whether this agent has the process and version of a job, and what its label asks for."""
+        if kind.label and kind.label not in self.rules.labels:
+            return False
+        try:
+            return self._catalog(kind.workspace).get(kind.process).description.version == kind.version
+        except GraticuleError:
+            return False
 
     def _taken(self, job: Job) -> Job:
         """Return a waiting job as this agent runs it, in the ledger too."""
-        job = job.moved_to("running", at=now(), agent=self.id, lease_end=now() + self._lease)
+        at = self._ledger.clock()
+        job = job.moved_to("running", at=at, agent=self.id, lease_end=at + self._lease)
         self._ledger.take(job)
         return job
 
     def _hand_ahead(self, job: Job) -> bool:
         """Hand the next waiting job to a job process that is about to be free; until it begins it is one that waits."""
+        if self._ledger.shared or self.rules.queue.limited:
+            return False
         assignment = self._assignment(job)
         if assignment is None or not self._executor.start_ahead(assignment, self):
             return False
@@ -216,31 +364,11 @@ class Agent:
             if not self._executor.recall(job.id):
                 self.began(job)
         self._ahead.clear()
-        self._queue.clear()
-        self._queued_bytes = 0
-
-    async def close(self) -> None:
-        """Stop claiming, stop job processes, and write what is known."""
-        self._closing = True
-        self._ending.set()
-        self._renewing.cancel()
-        await self._executor.close()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._line.clear()
 
     def _claimed(self, job: Job) -> Job:
-        """Return a new job as it is when this agent runs it; its fields are set as ``Job.moved_to`` would."""
+        """Return a new job as it is when this agent runs it."""
         return job.moved_to("running", at=job.created, agent=self.id, lease_end=job.created + self._lease)
-
-    def _claimed_some(self, future: asyncio.Future[list[Job]]) -> None:
-        self._claiming = False
-        if future.cancelled() or (error := future.exception()) is not None:
-            log.error("jobs cannot be claimed: %s", "cancelled" if future.cancelled() else error)
-            asyncio.get_running_loop().call_later(1.0, self.wake)
-            return
-        for job in future.result():
-            self._begin(job)
-        self.wake()
 
     def _assignment(self, job: Job) -> Assignment | None:
         """Return how a job is run, or None if its process is not there any more."""
@@ -253,67 +381,72 @@ class Agent:
             ref=offer.ref,
             fresh=offer.fresh,
             policy=self._policy(job),
-            memory_limit_mib=self._rules.memory_limit_mib,
-            disk_limit_mib=self._rules.disk_limit_mib,
-            time_limit_s=self._rules.time_limit_s,
+            memory_limit_mib=self.rules.memory_limit_mib,
+            disk_limit_mib=self.rules.disk_limit_mib,
+            time_limit_s=self.rules.time_limit_s,
         )
 
     def _begin(self, job: Job) -> None:
+        self._note_begin(job)
         assignment = self._assignment(job)
         if assignment is None:
             detail = f"process {job.process!r} is not there any more; it was when the job was sent"
-            self.ended_early(job, Failure(cause="plug-in", detail=detail))
+            self.ended(job, Ending(failure=Failure(cause="plug-in", detail=detail)))
             return
-        self._running[job.id] = job
-        self._feed.began(job)
         try:
             self._executor.start(assignment, self)
         except OSError as error:  # no such Python, no process or descriptor left
             log.warning("job %s cannot be begun: %s", job.id, error)
             detail = f"no job process could be started: {error.strerror or error}; tell whoever runs this service"
-            asyncio.get_running_loop().call_soon(self.ended_early, job, Failure(cause="plug-in", detail=detail))
+            ending = Ending(failure=Failure(cause="plug-in", detail=detail))
+            asyncio.get_running_loop().call_soon(self.ended, job, ending)
 
-    def ended_early(self, job: Job, failure: Failure) -> None:
-        """End a job that was claimed but cannot be begun."""
+    def _note_begin(self, job: Job) -> None:
         self._running[job.id] = job
-        self.ended(job, Ending(failure=failure))
+        self._load.add(job.workspace, job.actor, job.process)
+        self._feed.began(job)
+
+    def _drop(self, job: Job) -> Job:
+        """Note that a job does not run here any more; return it with its newest progress."""
+        latest = self._running.pop(job.id, None)
+        if latest is None:
+            return job
+        self._load.add(job.workspace, job.actor, job.process, -1)
+        if not self._running:
+            self._idle.set()
+        return latest
 
     # --- listening to the executor ----------------------------------------------------------------------------------
 
     def began(self, job: Job) -> None:
         if self._ahead.pop(job.id, None) is not None:
-            job = self._running[job.id] = self._taken(job)
-            self._feed.began(job)
+            self._note_begin(self._taken(job))
 
     def returned(self, job: Job) -> None:
         if self._ahead.pop(job.id, None) is not None:
-            self._push(job)
+            self._line.push(job, first=True)
             self.wake()
-        elif (running := self._running.pop(job.id, None)) is not None:
-            waiting = self._ledger.move(running.key, lambda found: found.moved_to("accepted", at=now(), agent=""))
-            asyncio.ensure_future(waiting).add_done_callback(self._waits_again)
-
-    def _waits_again(self, future: asyncio.Future[Job]) -> None:
-        if not future.cancelled() and (error := future.exception()) is not None:
-            log.info("a job that had not begun was not given back: %s", error)  # it was dismissed meanwhile
-        self.wake()
+        elif job.id in self._running:
+            self._in_background(self._give_back(self._drop(job), "", begun=False))
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         running = self._running.get(job.id)
         if running is not None:
             running = msgspec.structs.replace(
-                running, progress=percent, message=message, updated=now(), revision=running.revision + 1
+                running,
+                progress=percent,
+                message=message,
+                updated=self._ledger.clock(),
+                revision=running.revision + 1,
             )
             self._running[job.id] = running
             self._feed.progressed(running)
 
     def ended(self, job: Job, ending: Ending) -> None:
-        latest = self._running.pop(job.id, job)
         if ending.folder is None:
-            self._keep_end(latest, ending)
+            self._keep_end(job, ending)
         else:
-            self._running[job.id] = latest  # its lease is renewed until all is stored
-            self._in_background(self._store(latest, ending))
+            self._in_background(self._store(job, ending))  # its lease is renewed until its results are stored
         self.wake()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -324,40 +457,56 @@ class Agent:
     async def _store(self, job: Job, ending: Ending) -> None:
         """Store what the job left, then end it: results exist before the job is called successful."""
         assert ending.folder is not None
-        if _is_refused(job, ending.failure):
+        if (
+            self._is_refused(job, ending.failure)
+            or job.id in self._abandoned
+            or self._is_tried_again(job, ending.failure)
+        ):
             await asyncio.to_thread(shutil.rmtree, ending.folder, ignore_errors=True)
-            self._running.pop(job.id, None)
             self._keep_end(job, ending)
             return
+        self._keep_end(job, await self._stored(job, ending, ending.folder))
+
+    async def _stored(self, job: Job, ending: Ending, folder: Path) -> Ending:
+        """Store what the job left, again and again for a while; return its end, another one if that has failed."""
         manifest = ending.manifest if ending.failure is None else None
         for pause in (*_STORE_PAUSES_S, None):
             try:
-                await self._results.commit(job, ending.folder, manifest)
-                break
+                await self._results.commit(job, folder, manifest)
             except (GraticuleError, OSError) as error:
                 log.warning("results of job %s cannot be stored%s: %s", job.id, "" if pause is None else " yet", error)
                 reason = error.reason if isinstance(error, StorageUnavailable) else str(error)
-            if pause is None:
-                await self._results.give_up(ending.folder)
-                detail = f"the job's results cannot be stored: {reason}; tell whoever runs this service"
-                # What failed before has only lost its log by this.
-                ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail))
-            elif not await self._paused(pause) and not job.sync:
-                return  # the next server takes it up again
-        self._keep_end(self._running.pop(job.id, job), ending)
+            else:
+                return ending
+            if job.id in self._abandoned:
+                break
+            if pause is not None and await self._is_interrupted(pause):
+                lost = Failure(cause="lost worker", detail="its worker was stopped before the results were stored")
+                ending = Ending(failure=ending.failure or lost)
+                break
+        else:
+            detail = f"the job's results cannot be stored: {reason}; tell whoever runs this service"
+            # What failed before has only lost its log by this.
+            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail))
+        await self._results.give_up(folder)
+        return ending
 
-    async def _paused(self, seconds: float) -> bool:
-        """Wait; return False, soon, when the agent is to end meanwhile."""
-        with suppress(TimeoutError):
+    async def _is_interrupted(self, seconds: float) -> bool:
+        """Wait, and return whether the agent has to end meanwhile."""
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
-        return not self._closing
+        return self._ending.is_set()
 
     def _keep_end(self, job: Job, ending: Ending) -> None:
-        failure, at = ending.failure, now()
+        job = self._drop(job)
+        if job.id in self._abandoned:  # somebody else has it, or nobody: the ledger knows
+            self._abandoned.discard(job.id)
+            return
+        failure, at = ending.failure, self._ledger.clock()
         if failure is None:
             end = job.moved_to("successful", at=at, manifest=_encode(ending.manifest), log_bytes=ending.log_bytes)
-        elif failure.cause == "lost worker" and self._closing and not job.sync:
-            # The next server of this home takes it up again: to lose a worker is no fault of the job.
+        elif self._is_tried_again(job, failure):
+            self._in_background(self._give_back(job, failure.detail))
             return
         else:
             end = job.moved_to(
@@ -367,16 +516,54 @@ class Agent:
                 log_bytes=ending.log_bytes,
                 message=failure.detail[:1000],
             )
-        # Whoever sent wrong inputs gets the faults at once; there was no work, so there is no job.
-        refused = _is_refused(job, failure)
+        refused = self._is_refused(job, failure)
         kept: Awaitable[Any] = self._ledger.discard(job) if refused else self._ledger.finish(end)
         asyncio.ensure_future(kept).add_done_callback(partial(self._kept, end))
+
+    def _is_refused(self, job: Job, failure: Failure | None) -> bool:
+        """Whether a client that waits here is told of wrong inputs: there was no work, so nothing of the job stays."""
+        if failure is None or failure.cause != "bad input" or not job.sync:
+            return False
+        return not self._ledger.shared or self._feed.awaits(job.key)
+
+    def _is_tried_again(self, job: Job, failure: Failure | None) -> bool:
+        """Whether a job that failed is begun again: for no fault of its own, and not too often."""
+        if failure is None or failure.cause != "lost worker":
+            return False
+        return self._closing or job.attempts < self.rules.max_attempts
+
+    async def _give_back(self, job: Job, why: str, *, begun: bool = True) -> None:
+        """Let a job wait again that did not come to its end here."""
+
+        def waits_again(found: Job) -> Job:
+            if found.token != job.token:
+                raise IllegalTransition(found.status, "accepted")
+            at = self._ledger.clock()
+            if not begun:
+                return found.moved_to("accepted", at=at, agent="", lease_end=0, attempts=found.attempts - 1)
+            return given_back(found, why, at, self.rules)
+
+        while True:
+            try:
+                await self._ledger.move(job.key, waits_again)
+            except LedgerUnavailable:
+                if self._closing:  # the lease ends, or the next owner finds it
+                    break
+                await asyncio.sleep(_AGAIN_S)
+            except GraticuleError as error:  # it was dismissed meanwhile
+                log.info("job %s was not given back: %s", job.id, error)
+                break
+            else:
+                break
+        self.wake()
 
     def _kept(self, end: Job, future: asyncio.Future[bool | None]) -> None:
         if future.cancelled():
             return
         error = future.exception()
-        if error is not None:
+        if isinstance(error, LedgerUnavailable):
+            self._in_background(self._keep_trying(end))
+        elif error is not None:
             log.error("the end of job %s cannot be kept: %s", end.id, error)
             self._feed.broke(end, error)  # type: ignore[arg-type]
         elif future.result() is False:
@@ -384,42 +571,205 @@ class Agent:
         else:
             self._feed.ended(end)
 
+    async def _keep_trying(self, end: Job) -> None:
+        """Write an end that the ledger could not take: its results are there, nothing of it must be lost."""
+        log.warning("the end of job %s cannot be kept now; it is tried again", end.id)
+        while not self._closing:
+            await asyncio.sleep(_AGAIN_S)
+            try:
+                kept = await self._ledger.finish(end)
+            except LedgerUnavailable:
+                continue
+            if kept:
+                self._feed.ended(end)
+            else:
+                await self._clean_after(end)
+            return
+
     async def _clean_after(self, end: Job) -> None:
-        """Remove the results of a job that was dismissed while it ended: the ledger's word is the last one."""
+        """Remove the results of a job that was dismissed or given to somebody else while it ended."""
+        log.info("the end of job %s came too late and is dropped", end.id)
         try:
-            await self._ledger.get(end.key)
+            found = await self._ledger.get(end.key)
+            if found.status == "successful" and found.token == end.token:  # it was kept, only we did not hear of it
+                return
+            await self._results.remove_outputs(end)
         except NotFound:  # its record is gone too, so are its logs
-            removing = self._results.remove(end.key)
-        else:
-            removing = self._results.remove_outputs(end)
-        try:
-            await removing
-        except StorageUnavailable as error:
-            log.warning("results of job %s, which was dismissed, cannot be removed: %s", end.id, error)
+            await self._results.remove(end.key)
+        except LedgerUnavailable:
+            return
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    async def _renew(self) -> None:
+    async def take_over(self) -> None:
+        """Void the claims of an earlier owner of the ledger, which is no more."""
+        began = time.monotonic()
+        touched = await self._ledger.reap(self._lost, before=None)
+        if touched:
+            log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+
+    def _lost(self, job: Job) -> Job:
+        """Return what becomes of a job whose agent is lost: it waits again, or fails."""
+        at = self._ledger.clock()
+        if job.sync and not self._ledger.shared:
+            detail = "the server was stopped while the job ran, and nobody waits for its result any more"
+        elif job.attempts >= self.rules.max_attempts:
+            detail = f"the server was stopped while the job ran, {job.attempts} times; it is not tried again"
+        else:
+            return given_back(job, "its worker was lost", at, self.rules)
+        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail))
+        return job.moved_to("failed", at=at, failure=failure, message=detail)
+
+    async def _keep_leases(self) -> None:
         written: dict[str, int] = {}
         elapsed = 0.0
-        step = min(1.0, self._rules.lease_s / 4)
+        step = min(1.0, self.rules.lease_s / 8)
+        renewed = time.monotonic()
         while True:
             await asyncio.sleep(step)
             elapsed += step
-            due = elapsed >= self._rules.lease_s / 4
+            due = elapsed >= self.rules.lease_s / 4
             if due:
                 elapsed = 0.0
+                self._look_around()
             news = [job for job in self._running.values() if due or written.get(job.id) != job.updated]
             written = {job.id: job.updated for job in self._running.values()}
+            if not self._running:
+                renewed = time.monotonic()
             if news:
-                lease_end = now() + self._lease
-                renewed = [msgspec.structs.replace(job, lease_end=lease_end) for job in news]
                 try:
-                    await self._ledger.renew(renewed)
+                    await self._renew(news, renewed)
                 except GraticuleError as error:
                     log.warning("leases cannot be renewed: %s", error)
+                else:
+                    if due:
+                        renewed = time.monotonic()
+            if self._ledger.shared and time.monotonic() - renewed > self.rules.lease_s * _CUT_OFF:
+                self._cut_off()
+
+    async def _renew(self, news: list[Job], renewed: float) -> None:
+        """Write progress, and lengthen leases; let go of jobs that are not held any more."""
+        lease_end = self._ledger.clock() + self._lease
+        jobs = [msgspec.structs.replace(job, lease_end=lease_end) for job in news]
+        if self._ledger.shared:
+            limit = self.rules.lease_s * _CUT_OFF - (time.monotonic() - renewed)
+            try:
+                lost = await asyncio.wait_for(asyncio.ensure_future(self._ledger.renew(jobs)), max(0.05, limit))
+            except TimeoutError:
+                raise LedgerUnavailable("it does not answer") from None
+        else:
+            lost = await self._ledger.renew(jobs)
+        for job in news:
+            if job.id in lost and job.id in self._running:
+                await self._look_at(job.key)
+
+    def _cut_off(self) -> None:
+        """End all that runs here: others will begin it anew when the leases end."""
+        for job in list(self._running.values()):
+            if job.id not in self._abandoned:
+                log.error("job %s is stopped: its lease cannot be renewed", job.id)
+                self._abandon(job, "the worker could not reach the ledger")
+
+    def _abandon(self, job: Job, why: str) -> None:
+        self._abandoned.add(job.id)
+        self._executor.stop(job.id, Failure(cause="lost worker", detail=why))
+
+    async def _look_at(self, key: JobKey) -> None:
+        """Stop a job that runs here although the ledger says otherwise."""
+        running = self._running.get(key.id)
+        if running is None or running.id in self._abandoned:
+            return
+        try:
+            found = await self._ledger.get(key)
+        except NotFound:
+            self._abandon(running, "the job was removed")
+        except LedgerUnavailable:
+            return
+        else:
+            if found.status == "dismissed" and found.token == running.token:
+                self._executor.stop(key.id, Failure(cause="dismissed", detail="the job was dismissed"))
+            elif found.status != "running" or found.token != running.token:
+                self._abandon(running, "the job was given to another worker")
+
+    def _look_around(self) -> None:
+        """Do what is done at every renewal, whether anything runs or not."""
+        self.wake()  # jobs that were to wait a while may begin
+        if self._ledger.shared and not self._closing:
+            self._in_background(self._report_and_reap())
+
+    async def _report_and_reap(self) -> None:
+        try:
+            await self.report()
+            touched = await self._ledger.reap(self._lost, before=self._ledger.clock())
+        except GraticuleError as error:
+            log.warning("lost jobs cannot be looked for: %s", error)
+            return
+        for job in touched:
+            log.warning("job %s of agent %s was lost: %s", job.id, job.agent or "unknown", job.message)
+            if job.ended:
+                self._feed.ended(job)
+        if touched:
+            self.wake()
+
+    async def report(self) -> None:
+        """Make this agent known to the others."""
+        offers = [
+            (offer.description.id, offer.description.version) for offer in self._catalog("").offers()
+        ]  # fmt: skip
+        await self._ledger.report(
+            AgentRecord(
+                id=self.id,
+                kind=self.rules.kind,  # type: ignore[arg-type]
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                started=self._started,
+                seen=self._ledger.clock(),
+                slots=self._executor.free + len(self._running),
+                busy=len(self._running),
+                labels=",".join(sorted(self.rules.labels)),
+                offers=msgspec.json.encode(offers).decode(),
+            )
+        )
+
+    # --- news of others ---------------------------------------------------------------------------------------------
+
+    def hear(self, news: News) -> None:
+        """Hear what another process has changed."""
+        if news.kind == "waiting":
+            self.wake()
+        elif news.kind == "missed":
+            self.wake()
+            for job in list(self._running.values()):
+                self._in_background(self._look_at(job.key))
+        elif news.key is not None and news.key.id in self._running:
+            self._in_background(self._look_at(news.key))
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop claiming, let running jobs end for a while, give the others back, and write what is known."""
+        self._closing = True
+        self._forget_all()
+        if self._running:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self.rules.grace_s)
+        self._ending.set()
+        await self._executor.close()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._keeping.cancel()
+        if self._ledger.shared:
+            try:
+                await self._ledger.leave(self.id)
+            except GraticuleError as error:
+                log.warning("the others are not told that this agent has ended: %s", error)
 
 
-def _is_refused(job: Job, failure: Failure | None) -> bool:
-    """Return whether a waiting client is told of wrong inputs, so that neither the job nor anything of it stays."""
-    return failure is not None and failure.cause == "bad input" and job.sync
+def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
+    """Return a running job as it waits for its next attempt."""
+    pause = rules.backoff_s * 2 ** (job.attempts - 2) if job.attempts > 1 else 0.0
+    message = f"{why}; waiting again (attempt {job.attempts + 1} of {rules.max_attempts})"
+    return job.moved_to(
+        "accepted", at=at, agent="", progress=0, lease_end=0, message=message, not_before=at + int(pause * 1e6)
+    )

@@ -36,6 +36,9 @@ Post = Callable[[str, bytes, Mapping[str, str]], Awaitable[int]]
 Write = Callable[[Job, NoticeKind], bytes]
 """Writes what is sent about a job, as JSON."""
 
+_ELSEWHERE_S = 2.0
+"""Seconds until the next look whether to deliver is this process's part now."""
+
 _UNREADABLE_S = 5.0
 """Seconds to wait when the outbox cannot be read."""
 
@@ -139,11 +142,15 @@ class Callbacks:
 
     # --- the outbox -------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Look into the outbox now: another process may have put something there."""
+        self._news.set()
+
     async def _keep_sending(self) -> None:
         while True:
             self._news.clear()
             try:
-                pause = await self._send_due()
+                pause = await self._send_due() if self._ledger.leads else _ELSEWHERE_S
             except GraticuleError as error:
                 log.warning("the outbox cannot be read: %s", error)
                 pause = _UNREADABLE_S

@@ -28,6 +28,15 @@ class Feed:
         self._ends: dict[JobKey, list[asyncio.Future[Job]]] = {}
         self._listeners: list[JobListener] = []
 
+    @property
+    def awaited(self) -> list[JobKey]:
+        """The jobs whose end somebody waits for here."""
+        return list(self._ends)
+
+    def awaits(self, key: JobKey) -> bool:
+        """Whether somebody waits here for the end of a job."""
+        return key in self._ends
+
     def listen(self, listener: JobListener) -> None:
         """Tell this one of every job from now on."""
         self._listeners.append(listener)

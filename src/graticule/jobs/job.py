@@ -131,6 +131,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Grows with each change."""
     idempotency_key: str = ""
     label: str = ""
+    """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
+    history: bytes = b""
+    """The attempts before the present one."""
 
     @property
     def key(self) -> JobKey:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from graticule.jobs.job import Job, JobKey, NoticeKind
+from graticule.jobs.queue import Lane, QueueRules, Turns
 from graticule.ogc.jobs import JobStatus
 
 
@@ -71,16 +72,75 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         return JobKey(self.workspace, self.job)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What an agent could begin now."""
+
+    agent: str
+    slots: int
+    at: int
+    """Now, by the ledger's clock."""
+    lease: int
+    """Microseconds."""
+    fits: Callable[[Lane], bool] = lambda _: True
+    """Whether the agent can run the jobs of a lane: has their process and version, and what their label asks for."""
+    rules: QueueRules = field(default_factory=QueueRules)
+    turns: Turns = field(default_factory=Turns)
+    """Who was served when; what is claimed is noted in it."""
+
+
+class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that lives, or did lately. Moments as in `Job`."""
+
+    id: str
+    kind: Literal["serve", "worker"] = "serve"
+    host: str = ""
+    pid: int = 0
+    started: int = 0
+    seen: int = 0
+    """When it renewed its leases last."""
+    slots: int = 0
+    busy: int = 0
+    labels: str = ""
+    """Comma list."""
+    offers: str = ""
+    """JSON array of ``[process, version]``."""
+    paused: int = 0
+    """1: it begins nothing."""
+
+
+class News(NamedTuple):
+    """What another process has changed, as far as this one must know at once."""
+
+    kind: Literal["waiting", "ended", "missed"]
+    """``waiting``: there is a job to claim. ``ended``: a job has ended. ``missed``: news were lost."""
+    key: JobKey | None = None
+
+
 class Ledger(Protocol):
     """What keeps jobs, and beside them the outbox: a job with a subscriber ends together with the notice of its end.
 
     Every method that changes something returns an awaitable which is done when the change is **durable**; the change
     itself is already ordered after all earlier ones when the method returns. An owner that runs the work itself may
-    therefore begin it before the awaitable is done: if the machine dies in between, both are gone together.
+    therefore begin it before the awaitable is done: if the machine dies in between, both are gone together. All of them
+    raise LedgerUnavailable when nothing can be changed.
     """
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may change it too: then waiting jobs can only be had by claiming them."""
+
+    def clock(self) -> int:
+        """Return the moment, microseconds since 1970, by the one clock that leases go by."""
+
+    def listen(self, hear: Callable[[News], None]) -> None:
+        """Have a function called on the event loop with what other processes change; the last one wins."""
+
     def add(self, job: Job) -> Awaitable[None]:
-        """Keep a new job, whether it waits (``accepted``) or was handed over at once (``running``)."""
+        """Keep a new job, whether it waits (``accepted``) or was handed over at once (``running``).
+
+        Raises DuplicateJob if its idempotency key was used before by the same actor for the same process.
+        """
 
     def finish(self, job: Job) -> Awaitable[bool]:
         """Keep the end of a job that ran; False when its token is no longer the newest, and nothing was changed.
@@ -91,17 +151,35 @@ class Ledger(Protocol):
     def discard(self, job: Job) -> Awaitable[None]:
         """Remove a job as if it had never been: its request turned out to be wrong before any work was done."""
 
-    def claim(self, agent: str, *, slots: int, at: int, lease: int) -> Awaitable[list[Job]]:
-        """Take up to `slots` waiting jobs, by priority, then age; done once taken, before it is durable."""
+    def claim(self, claim: Claim) -> Awaitable[list[Job]]:
+        """Take the waiting jobs that are next by the queue's policy; with one owner done before it is durable."""
 
     def take(self, job: Job) -> Awaitable[None]:
         """Note that an agent has begun a waiting job that it knows of, without asking first: only the one owner may."""
 
-    def renew(self, running: Sequence[Job]) -> Awaitable[None]:
-        """Write the latest progress of running jobs and lengthen their leases."""
+    def renew(self, running: Sequence[Job]) -> Awaitable[list[str]]:
+        """Write the latest progress of running jobs and lengthen their leases.
+
+        Returns
+        -------
+        list of str
+            Those that are not held any more: they were dismissed, or given to somebody else.
+        """
 
     def move(self, key: JobKey, change: Callable[[Job], Job]) -> Awaitable[Job]:
         """Change a job by a pure function, compare-and-set; raises NoSuchJob, or what the function raises."""
+
+    def reap(self, change: Callable[[Job], Job], *, before: int | None) -> Awaitable[list[Job]]:
+        """Change running jobs whose agents are lost by a pure function; return them as they are then.
+
+        Parameters
+        ----------
+        change : callable
+            Gives them back or fails them.
+        before : int or None
+            Those whose lease has ended before this moment. None: all of an earlier owner, which is no more, and the
+            sync jobs that waited there.
+        """
 
     def remove(self, key: JobKey) -> Awaitable[None]:
         """Remove an ended job and its notices; its identifier is remembered as gone."""
@@ -109,8 +187,17 @@ class Ledger(Protocol):
     async def get(self, key: JobKey) -> Job:
         """Return a job; raises NoSuchJob, or JobGone if it was removed."""
 
+    async def find_same(self, job: Job) -> Job | None:
+        """Return the job that was sent before with the same idempotency key, if there is one."""
+
     async def page(self, query: JobQuery) -> Page:
         """Return one page of jobs."""
+
+    async def lanes(self) -> dict[Lane, int]:
+        """Return how many jobs wait in each lane."""
+
+    async def before_in_lane(self, job: Job) -> int:
+        """Return how many jobs wait before a waiting one in its own lane."""
 
     async def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
         """Return notices that may be sent now, those that waited longest first, but none for some hosts."""
@@ -124,6 +211,25 @@ class Ledger(Protocol):
     def note(self, notice: Notice) -> Awaitable[None]:
         """Keep what became of an attempt to send a notice; one that is gone with its job stays gone."""
 
+    def report(self, agent: AgentRecord) -> Awaitable[None]:
+        """Keep what an agent says of itself."""
+
+    def leave(self, agent: str) -> Awaitable[None]:
+        """Forget an agent that has ended."""
+
+    def mark(self, name: str, value: str) -> Awaitable[str]:
+        """Keep what belongs to the whole service under a name, unless it is there; return what is kept."""
+
+    async def agents(self, *, since: int) -> list[AgentRecord]:
+        """Return the agents that were seen since a moment, the oldest first."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what only one may do at a time: to deliver notices, to sweep."""
+
     @property
     def waiting(self) -> int:
-        """How many jobs wait to be claimed."""
+        """How many jobs wait to be claimed, as far as this process knows: exact for one owner, else a hint."""
+
+    async def close(self) -> None:
+        """Write what has queued up, and let go of the database."""

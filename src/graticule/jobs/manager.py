@@ -183,6 +183,9 @@ class JobManager:
             job = end.result()
         failure = job.failed_because()
         if failure is not None and failure.cause == "bad input":
+            if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
+                await self.engine.ledger.discard(job)
+                await self.engine.results.remove(job.key)
             raise InvalidInputs([Fault(fault.pointer, fault.message) for fault in failure.faults])
         return job
 

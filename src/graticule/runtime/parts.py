@@ -12,14 +12,13 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,20 +30,23 @@ from graticule.data.storages.local import LocalStorage
 from graticule.data.uploads import Uploads
 from graticule.errors import (
     ContentLost,
+    GraticuleError,
     HomeInUse,
     InvalidSetting,
     NoSuchWorkspace,
     StorageUnavailable,
     Unauthenticated,
 )
-from graticule.jobs.agent import Agent, AgentRules, now
+from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Write
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job
+from graticule.jobs.job import Job, JobKey
+from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
+from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
@@ -54,9 +56,6 @@ from graticule.settings import Settings
 from graticule.workspace import Workspace
 
 log = logging.getLogger("graticule")
-
-MAX_ATTEMPTS = 3
-"""How often a job is begun whose worker was lost each time."""
 
 _FETCH_S = 3600.0
 """Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
@@ -69,11 +68,16 @@ _SAMPLES_WAIT_S = 10
 _SWEEP_S = 600
 """Seconds between two sweeps of expired uploads."""
 
+_MARK_S = 2
+"""Seconds to wait for the mark of a storage that another server is about to write."""
+
 CALLBACK_TIMEOUT_S = 10.0
 """How long a subscriber may take to answer, looking up its name included."""
 
 _STAGING = ".staging"
 """Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
+_STORAGE_MARK = ".graticule"
+"""Key of what tells one storage from another."""
 _PROBES = ".probes"
 """What the keys of files begin with by which storage is tried."""
 
@@ -93,7 +97,7 @@ class Parts:
     """The running service: all parts, built from the settings."""
 
     settings: Settings
-    ledger: SqliteLedger
+    ledger: Ledger
     executor: LocalExecutor
     engine: Engine
     callbacks: Callbacks
@@ -171,13 +175,38 @@ class Parts:
         write : callable
             Writes what subscribers are sent about a job.
         """
+        self.callbacks.start(write)
+        self._in_background(self._sweep())
+        self.begin_work()
+
+    def begin_work(self) -> None:
+        """Take up jobs that wait."""
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
         asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
-        self.callbacks.start(write)
         self.engine.agent.wake()
-        self._in_background(self._sweep())
         if not self.samples.is_dir():
             self._in_background(_make_samples(self.samples, self.executor))
+
+    def hear(self, news: News) -> None:
+        """Hear what another process has changed in the ledger."""
+        self.engine.agent.hear(news)
+        if news.kind == "waiting":
+            return
+        self.callbacks.look()
+        feed = self.engine.feed
+        for key in feed.awaited if news.key is None else [news.key]:
+            if feed.awaits(key):
+                self._in_background(self._tell_end(key))
+
+    async def _tell_end(self, key: JobKey) -> None:
+        """Tell those that wait here of the end of a job that ran elsewhere."""
+        try:
+            job = await self.ledger.get(key)
+        except GraticuleError as error:
+            log.info("the end of job %s is not told yet: %s", key.id, error)
+            return
+        if job.ended:
+            self.engine.feed.ended(job)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -205,7 +234,9 @@ class Parts:
         self.lock.release()
 
 
-async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
+async def build_parts(
+    settings: Settings, plugins: Sequence[str] = (), kind: Literal["serve", "worker"] = "serve"
+) -> Parts:
     """Return the running parts of a service.
 
     Parameters
@@ -214,6 +245,8 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         What whoever runs the service has set.
     plugins : sequence of str
         Files and modules whose processes are served besides those of the settings.
+    kind : str
+        ``worker``: nothing is served here, jobs of a shared ledger are run.
 
     Raises
     ------
@@ -225,10 +258,8 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
     home = settings.home
     _make_home(home)
     lock = _HomeLock.take(home)
-    if settings.database.url.startswith("postgresql"):
-        raise InvalidSetting("database.url", "PostgreSQL is not supported by this version; leave it empty for SQLite")
     storage = await _open_storage(settings)
-    ledger = SqliteLedger(_database_path(settings))
+    ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
     executor = LocalExecutor(
@@ -270,15 +301,7 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         found = OwnFiles(places={href: place for href, place in places.items() if place is not None})
         return msgspec.json.encode(found.admitted(policy))
 
-    agent = Agent(
-        ledger, executor, feed, results, lambda _: catalog, policy_of,
-        AgentRules(
-            lease_s=settings.jobs.lease_s,
-            memory_limit_mib=settings.jobs.memory_limit_mib,
-            disk_limit_mib=settings.jobs.disk_limit_mib,
-            time_limit_s=settings.jobs.time_limit_s,
-        ),
-    )  # fmt: skip
+    agent = Agent(ledger, executor, feed, results, lambda _: catalog, policy_of, _agent_rules(settings, kind))
     parts = Parts(
         settings=settings,
         ledger=ledger,
@@ -292,13 +315,52 @@ async def build_parts(settings: Settings, plugins: Sequence[str] = ()) -> Parts:
         storage=storage,
         lock=lock,
     )
+    ledger.listen(parts.hear)
     try:
         await _find_processes(settings, plugins, executor, source)
-        await _recover(ledger)
+        if ledger.shared:
+            await _check_storage(ledger, storage, settings)
+            await agent.report()
+        else:
+            await agent.take_over()
     except BaseException:
         await parts.close()
         raise
     return parts
+
+
+async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
+    if settings.database.url.startswith("postgresql"):
+        from graticule.jobs.ledgers.postgresql import PostgresqlLedger
+
+        return await PostgresqlLedger.open(settings.database.url, may_lead=leads)
+    if not leads:
+        raise InvalidSetting(
+            "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
+        )
+    return SqliteLedger(_database_path(settings))
+
+
+def _agent_rules(settings: Settings, kind: str) -> AgentRules:
+    jobs = settings.jobs
+    return AgentRules(
+        lease_s=jobs.lease_s,
+        grace_s=jobs.grace_s,
+        max_attempts=jobs.max_attempts,
+        memory_limit_mib=jobs.memory_limit_mib,
+        disk_limit_mib=jobs.disk_limit_mib,
+        time_limit_s=jobs.time_limit_s,
+        kind=kind,
+        labels=frozenset(jobs.labels),
+        queue=QueueRules(
+            most=jobs.max_running,
+            per_process=jobs.max_per_process,
+            processes={name: each.max_running for name, each in settings.processes.each.items() if each.max_running},
+            per_workspace=jobs.max_per_workspace,
+            per_actor=jobs.max_per_actor,
+            ageing_s=jobs.ageing_s,
+        ),
+    )
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -431,10 +493,7 @@ async def _open_storage(settings: Settings) -> Storage:
     probe = Kept(storage=storage, key=f"{_PROBES}/{uuid.uuid4().hex}")
     content = os.urandom(64)
     try:
-        with tempfile.TemporaryDirectory(prefix="graticule-") as folder:
-            source = Path(folder) / "probe"
-            await asyncio.to_thread(source.write_bytes, content)
-            await storage.store_file(source, probe.key)
+        await _write(storage, probe.key, content)
         if await read_all(probe) != content:
             raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
         await storage.remove(probe.key)
@@ -455,20 +514,41 @@ def _clear(scratch: Path) -> None:
     scratch.mkdir(parents=True)
 
 
-async def _recover(ledger: SqliteLedger) -> None:
-    at = now()
+async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
+    """Refuse a storage that is not the one which the other servers and workers of this database use."""
+    mark = Kept(storage=storage, key=_STORAGE_MARK)
+    mine, proposed = await _read_mark(mark), uuid.uuid4().hex
+    theirs = await ledger.mark("storage", mine or proposed)
+    if mine is None and theirs == proposed:
+        await _write(storage, mark.key, theirs.encode())
+        return
+    for _ in range(_MARK_S):  # whoever was first may be about to write it
+        if mine is not None:
+            break
+        await asyncio.sleep(1)
+        mine = await _read_mark(mark)
+    if mine != theirs:
+        place = settings.storage.url or _storage_folder(settings)
+        raise InvalidSetting(
+            "storage.url" if settings.storage.url else "storage.folder",
+            f"{place} is not the storage that the other servers of this database use; name one that all of them reach, "
+            "the same for all",
+        )
 
-    def give_up(job: Job) -> Job:
-        detail = "the server was stopped while the job ran, and nobody waits for its result any more"
-        if not job.sync:
-            detail = f"the server was stopped while the job ran, {job.attempts} times; it is not tried again"
-        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail))
-        return job.moved_to("failed", at=at, failure=failure, message=detail)
 
-    began = time.monotonic()
-    touched = await ledger.recover(at, max_attempts=MAX_ATTEMPTS, give_up=give_up)
-    if touched:
-        log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+async def _read_mark(mark: Kept) -> str | None:
+    try:
+        return (await read_all(mark)).decode().strip()
+    except ContentLost:
+        return None
+
+
+async def _write(storage: Storage, key: str, content: bytes) -> None:
+    """Store a few bytes."""
+    with tempfile.TemporaryDirectory(prefix="graticule-") as folder:
+        source = Path(folder) / "content"
+        await asyncio.to_thread(source.write_bytes, content)
+        await storage.store_file(source, key)
 
 
 async def _make_samples(folder: Path, executor: LocalExecutor) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from graticule.errors import IllegalTransition, JobGone, NoSuchJob
-from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import JobQuery, Ledger, Notice
+from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob
+from graticule.jobs.job import Failure, Job, JobKey
+from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, Ledger, Notice
+from graticule.jobs.queue import QueueRules
 from graticule.ogc.jobs import JobStatus
 from graticule.ogc.processes import Subscriber
 
@@ -25,6 +26,11 @@ def job(name: str, **fields: Any) -> Job:
 def running(name: str, **fields: Any) -> Job:
     """Return a job that was handed over when it was sent."""
     return job(name, **fields).moved_to("running", at=NOON, agent="a", lease_end=NOON + LEASE)
+
+
+def claim(agent: str = "a", *, slots: int = 1, at: int = NOON, **fields: Any) -> Claim:
+    """Return what an agent asks for."""
+    return Claim(agent=agent, slots=slots, at=at, lease=LEASE, **fields)
 
 
 SUBSCRIBER = Subscriber(
@@ -45,6 +51,12 @@ async def ended(ledger: Ledger, begun: Job, *, at: int = NOON) -> Notice:
     await ledger.finish(begun.moved_to("successful", at=at))
     (notice,) = await ledger.notices_of(begun.key)
     return notice
+
+
+def give_up(lost: Job) -> Job:
+    """Return a job as it is when nobody runs it any more."""
+    failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail="gone"))
+    return lost.moved_to("failed", at=NOON + 9, failure=failure)
 
 
 class LedgerContract:
@@ -70,8 +82,8 @@ class LedgerContract:
     async def test_a_job_is_claimed_once(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
 
-        first = await ledger.claim("a", slots=1, at=NOON, lease=LEASE)
-        second = await ledger.claim("b", slots=1, at=NOON, lease=LEASE)
+        first = await ledger.claim(claim("a", slots=1, at=NOON))
+        second = await ledger.claim(claim("b", slots=1, at=NOON))
 
         assert [claimed.id for claimed in first] == ["j1"]
         assert second == []
@@ -79,7 +91,7 @@ class LedgerContract:
     async def test_a_claim_gives_a_new_token_and_a_lease(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
 
-        (claimed,) = await ledger.claim("a", slots=1, at=NOON, lease=LEASE)
+        (claimed,) = await ledger.claim(claim("a", slots=1, at=NOON))
 
         assert (claimed.status, claimed.agent, claimed.token, claimed.attempts) == ("running", "a", 1, 1)
         assert claimed.lease_end == NOON + LEASE
@@ -89,20 +101,120 @@ class LedgerContract:
         await ledger.add(job("urgent", priority=5, created=NOON + 1))
         await ledger.add(job("young", created=NOON + 2))
 
-        claimed = await ledger.claim("a", slots=3, at=NOON + 9, lease=LEASE)
+        claimed = await ledger.claim(claim("a", slots=3, at=NOON + 9))
 
         assert [found.id for found in claimed] == ["urgent", "old", "young"]
 
     async def test_a_job_is_not_claimed_before_its_time(self, ledger: Ledger) -> None:
         await ledger.add(job("j1", not_before=NOON + 1))
 
-        assert await ledger.claim("a", slots=1, at=NOON, lease=LEASE) == []
+        assert await ledger.claim(claim("a", slots=1, at=NOON)) == []
+
+    async def test_one_actors_many_jobs_do_not_delay_anothers_first(self, ledger: Ledger) -> None:
+        for number in range(20):
+            await ledger.add(job(f"a{number}", actor="ada"))
+        await ledger.claim(claim(slots=2))
+        await ledger.add(job("b", actor="ben", created=NOON + 9))
+
+        (claimed,) = await ledger.claim(claim())
+
+        assert claimed.id == "b"
+
+    async def test_limits_hold_for_what_runs_and_what_is_claimed(self, ledger: Ledger) -> None:
+        await ledger.add(running("r", process="slow"))
+        for number in range(3):
+            await ledger.add(job(f"s{number}", process="slow"))
+            await ledger.add(job(f"e{number}"))
+
+        claimed = await ledger.claim(claim(slots=9, rules=QueueRules(processes={"slow": 2}, most=4)))
+
+        assert sorted(found.id for found in claimed) == ["e0", "e1", "s0"]
+
+    async def test_an_agent_claims_only_what_it_can_run(self, ledger: Ledger) -> None:
+        await ledger.add(job("j1", process="train", label="gpu"))
+        await ledger.add(job("j2", version="2.0.0"))
+        await ledger.add(job("j3"))
+
+        claimed = await ledger.claim(claim(slots=9, fits=lambda lane: not lane.label and not lane.version))
+
+        assert [found.id for found in claimed] == ["j3"]
+
+    async def test_the_jobs_that_wait_are_counted_by_lane(self, ledger: Ledger) -> None:
+        for name, actor in (("j1", "ada"), ("j2", "ada"), ("j3", "ben")):
+            await ledger.add(job(name, actor=actor))
+
+        assert {lane.actor: count for lane, count in (await ledger.lanes()).items()} == {"ada": 2, "ben": 1}
+        assert await ledger.before_in_lane(job("j2", actor="ada")) == 1
+
+    async def test_the_same_idempotency_key_is_refused_for_the_same_actor_and_process(self, ledger: Ledger) -> None:
+        first = job("j1", idempotency_key="k")
+        await ledger.add(first)
+        others = ledger.add(job("j3", idempotency_key="k", actor="ben")), ledger.add(job("j4"))
+
+        with pytest.raises(DuplicateJob):
+            await ledger.add(job("j2", idempotency_key="k"))
+
+        for other in others:
+            await other
+        assert await ledger.find_same(job("j2", idempotency_key="k")) == first
+        with pytest.raises(NoSuchJob):
+            await ledger.get(JobKey("default", "j2"))
+
+    async def test_jobs_whose_lease_has_ended_are_lost(self, ledger: Ledger) -> None:
+        await ledger.add(running("lost"))
+        await ledger.add(watched("told"))
+        await ledger.add(msgspec.structs.replace(running("held"), lease_end=NOON + 2 * LEASE))
+
+        touched = await ledger.reap(give_up, before=NOON + LEASE + 1)
+
+        assert [(found.id, found.status) for found in touched] == [("lost", "failed"), ("told", "failed")]
+        assert (await ledger.get(JobKey("default", "held"))).status == "running"
+        assert [notice.kind for notice in await ledger.notices_of(JobKey("default", "told"))] == ["failed"]
+
+    async def test_who_renews_is_told_what_is_not_held_any_more(self, ledger: Ledger) -> None:
+        held, dismissed, taken = running("held"), running("dismissed"), running("taken", token=3)
+        for begun in (held, dismissed, taken):
+            await ledger.add(begun)
+        await ledger.move(dismissed.key, lambda found: found.moved_to("dismissed", at=NOON))
+
+        lost = await ledger.renew([held, dismissed, msgspec.structs.replace(taken, token=3)])
+
+        assert lost == ["dismissed", "taken"]
+
+    async def test_an_end_that_was_written_already_is_kept(self, ledger: Ledger) -> None:
+        begun = running("j1")
+        await ledger.add(begun)
+        end = begun.moved_to("successful", at=NOON + 5)
+        await ledger.finish(end)
+
+        assert await ledger.finish(end) is True
+
+    async def test_text_that_not_every_database_takes_is_kept_as_well_as_can_be(self, ledger: Ledger) -> None:
+        begun = running("j1")
+        await ledger.add(begun)
+
+        await ledger.finish(begun.moved_to("failed", at=NOON, message="\x00 ? % 'quoted' \N{SNOWMAN}"))
+
+        assert (await ledger.get(begun.key)).message.endswith(" ? % 'quoted' \N{SNOWMAN}")
+
+    async def test_agents_are_known_while_they_live(self, ledger: Ledger) -> None:
+        await ledger.report(AgentRecord(id="a", seen=NOON, started=1))
+        await ledger.report(AgentRecord(id="b", seen=NOON - 9, started=2))
+        await ledger.report(AgentRecord(id="a", seen=NOON + 5, started=1, busy=2))
+
+        assert [(found.id, found.busy) for found in await ledger.agents(since=NOON)] == [("a", 2)]
+        await ledger.leave("a")
+        assert await ledger.agents(since=NOON) == []
+
+    async def test_a_mark_is_what_the_first_has_made_it(self, ledger: Ledger) -> None:
+        assert await ledger.mark("storage", "one") == "one"
+        assert await ledger.mark("storage", "other") == "one"
 
     async def test_waiting_counts_what_waits(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
         await ledger.add(job("j2"))
         await ledger.add(running("j3"))
-        await ledger.claim("a", slots=1, at=NOON, lease=LEASE)
+        await ledger.claim(claim("a", slots=1, at=NOON))
 
         assert ledger.waiting == 1
 

@@ -1,0 +1,37 @@
+"""``graticule worker``: run the jobs of servers that share a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from graticule.cli.configuration import config_option, effective
+from graticule.cli.serve import check_files
+
+
+@click.command("worker")
+@click.argument("plugins", metavar="[FILE.py | MODULE]...", nargs=-1)
+@click.option("--home", metavar="DIR", help="Folder of its own for scratch files; default: graticule-home.")
+@click.option("--workers", type=int, metavar="N", help="Jobs that run at the same time; default: 2.")
+@click.option("--database", metavar="URL", help="postgresql://… of the servers whose jobs it runs.")
+@config_option
+def command(
+    plugins: tuple[str, ...], home: str | None, workers: int | None, database: str | None, config: Path | None
+) -> int:
+    """Run jobs for servers that share a database.
+
+    It runs the jobs of those processes that it has itself: the built-in ones, those of installed plug-ins, and those of
+    the named files and modules. Give it the same settings as the servers, and a storage that all of them reach.
+    """
+    options = {
+        "--home": ("storage.home", home),
+        "--workers": ("jobs.workers", workers),
+        "--database": ("database.url", database),
+    }
+    settings = effective(config, options).settings
+    check_files(plugins)
+    from graticule.runtime.parts import build_parts
+    from graticule.runtime.worker import work
+
+    return work(lambda: build_parts(settings, plugins, kind="worker"))
