@@ -23,7 +23,8 @@ from affine import Affine
 
 from graticule.client import Client
 from tests.object_storage import SECRET_KEY, ObjectStorage
-from tests.serving import Server
+from tests.postgres import Postgres
+from tests.serving import Server, ServerDidNotStart, Worker
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
 PATTERN = bytes(range(256)) * 256
@@ -294,6 +295,44 @@ def test_an_upload_in_parts_is_found_by_another_server_when_it_is_complete(
     assert before == 404
     assert (after.status_code, after.content) == (200, b"abcdef")
     assert len(httpx2.get(f"{other.url}/files?f=json&limit=100", trust_env=False).json()["files"]) >= 1
+
+
+# --- several machines ---------------------------------------------------------------------------------------------
+
+
+def test_servers_and_workers_of_one_database_share_a_bucket(
+    postgres: Postgres, object_storage: ObjectStorage, bucket: str, tmp_path: Path
+) -> None:
+    database = {"GRATICULE_DATABASE__URL": postgres.new_database(), "GRATICULE_JOBS__WORKERS": "1"}
+    environment = {**database, **object_storage.settings(bucket, "shared")}
+    with (
+        Server(tmp_path / "one", [str(PROCESSES)], environment=environment) as one,
+        Server(tmp_path / "two", [str(PROCESSES)], environment=environment) as two,
+        Worker(tmp_path / "three", [str(PROCESSES)], environment=environment),
+        client(one) as first,
+        client(two) as second,
+    ):
+        sent = upload(first, b"hello", "message.txt")
+        jobs = [send(first, "who-am-i", {}) for _ in range(3)]
+        jobs += [send(first, "big", {"megabytes": 1 + number, "kind": "x/y"}) for number in range(6)]
+        statuses = {wait_for(second, job)["status"] for job in jobs}
+
+        assert statuses == {"successful"}
+        for number, job in enumerate(jobs[3:]):
+            content = second.get(f"/jobs/{job}/results/result", headers={"Accept": "*/*"}).content
+            assert len(content) == (1 + number) * MIB
+        assert second.get(urlsplit(sent["href"]).path).content == b"hello"
+
+
+def test_another_bucket_than_that_of_the_other_servers_is_refused(
+    postgres: Postgres, object_storage: ObjectStorage, bucket: str, tmp_path: Path
+) -> None:
+    database = {"GRATICULE_DATABASE__URL": postgres.new_database()}
+    with Server(tmp_path / "one", environment={**database, **object_storage.settings(bucket, "one")}):
+        other = Server(tmp_path / "two", environment={**database, **object_storage.settings(bucket, "two")})
+
+        with pytest.raises(ServerDidNotStart, match=r"setting storage\.url: .*not the storage that the other servers"):
+            other.start()
 
 
 # --- signed addresses --------------------------------------------------------------------------------------------
