@@ -99,6 +99,17 @@ class JobGone(NotFound):
         self.job_id = job_id
 
 
+class ResultsExpired(NotFound):
+    """The results of the job were removed since their time was up."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"the time of the results of job {job_id!r} was up, and they were removed; run the process again, and pin "
+            "the job to keep what it makes: PUT jobs/ID/pin"
+        )
+        self.job_id = job_id
+
+
 class ResultNotReady(NotFound):
     """The job has not ended yet."""
 

@@ -209,6 +209,12 @@ class Storage(Section, frozen=True, kw_only=True):
     The server then redirects to them, and documents link them, so that the bytes do not pass through it.
     """
 
+    result_expiry_hours: Count = 0
+    """Hours after the end of a job for which its results are kept, unless it is pinned. 0: for ever.
+
+    A workspace (`workspaces.result_expiry_hours`) or a process may have its own. Jobs and logs stay.
+    """
+
     upload_expiry_hours: Count = 24
     """Hours after which an uploaded file is removed. 0: never."""
 
@@ -257,6 +263,9 @@ class Workspaces(Section, frozen=True, kw_only=True):
     default: str = "default"
     """The workspace that is served at the root too; one of `names`."""
 
+    result_expiry_hours: dict[str, Count] = {}
+    """Hours for which results are kept in single workspaces; the others go by `storage.result_expiry_hours`."""
+
 
 class ProcessSettings(Section, frozen=True, kw_only=True):
     """How one process is run."""
@@ -266,6 +275,9 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
 
     max_running: Count = 0
     """Jobs of it that run at the same time, on all machines together. 0: as `jobs.max_per_process` says."""
+
+    result_expiry_hours: Count | None = None
+    """Hours for which its results are kept, 0 for ever. Unset: as the workspace says, or `storage`."""
 
     processor: dict[str, Any] | None = None
     """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
@@ -360,6 +372,8 @@ def _check_workspaces(settings: Settings) -> None:
             raise InvalidSetting("workspaces.names", f"{name!r} is reserved for an address of the service")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
             raise InvalidSetting("workspaces.names", f"{name!r} must be letters, digits, '_', '.' or '-', 63 at most")
+    if strange := [name for name in settings.workspaces.result_expiry_hours if name not in names]:
+        raise InvalidSetting("workspaces.result_expiry_hours", f"{strange[0]!r} is not among workspaces.names")
     if settings.workspaces.default not in names:
         raise InvalidSetting(
             "workspaces.default", f"{settings.workspaces.default!r} is not among workspaces.names ({', '.join(names)})"

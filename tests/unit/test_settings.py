@@ -176,6 +176,9 @@ def test_an_unknown_key_of_a_file_is_refused_by_name(tmp_path, text, name, near)
         ("[storage]\nurl = 's3://b'\naccess_key_id = 'a'\n", "storage.secret_access_key"),
         ("[storage]\nsigned_urls = 60\n", "storage.signed_urls"),
         ("[storage]\nurl = 's3://b'\nsigned_urls = 700000\n", "storage.signed_urls"),
+        ("[workspaces]\nresult_expiry_hours = { west = 3 }\n", "workspaces.result_expiry_hours"),
+        ("[workspaces]\nresult_expiry_hours = { default = -1 }\n", "workspaces.result_expiry_hours"),
+        ("[processes.echo]\nresult_expiry_hours = -1\n", "processes.each"),
         ("server = 3\n", "server"),
         ("[server\n", "--config"),
     ],
@@ -211,6 +214,17 @@ def test_secrets_are_hidden(tmp_path):
     assert shown["database.url"] == "postgresql://u:********@h:5432/d"
     assert (shown["storage.access_key_id"], shown["storage.secret_access_key"]) == ("name", "********")
     assert HASH not in msgspec.json.encode(shown).decode()
+
+
+def test_a_workspace_and_a_process_may_keep_results_for_another_time(tmp_path):
+    text = "[storage]\nresult_expiry_hours=24\n[workspaces]\nresult_expiry_hours={default=48}\n"
+    text += "[processes.echo]\nresult_expiry_hours=0\n"
+
+    settings = of_file(tmp_path, text).settings
+
+    assert settings.storage.result_expiry_hours == 24
+    assert settings.workspaces.result_expiry_hours == {"default": 48}
+    assert settings.processes.each["echo"].result_expiry_hours == 0
 
 
 def test_settings_cannot_be_changed():

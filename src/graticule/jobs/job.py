@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from graticule.errors import IllegalTransition
+from graticule.errors import IllegalTransition, ResultsExpired
 from graticule.ogc.jobs import ENDED, JobStatus
 from graticule.ogc.processes import Subscriber
 
@@ -29,6 +29,10 @@ Cause = Literal[
 
 NoticeKind = Literal["success", "inProgress", "failed"]
 """What a subscriber is told of: the members of the standard's ``subscriber``, without their ``Uri``."""
+
+
+Keeping = Literal["", "pinned", "expiring", "expired"]
+"""``pinned``: for ever. ``expiring``: results are being removed, nobody finds them any more."""
 
 
 class JobKey(NamedTuple):
@@ -134,6 +138,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
     """The attempts before the present one."""
+    keeping: Keeping = ""
+    """Whether its results are kept beyond the time that results have, or are gone since that is up."""
 
     @property
     def key(self) -> JobKey:
@@ -170,6 +176,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             if status == "successful":
                 changes.setdefault("progress", 100)
         return msgspec.structs.replace(self, **changes)
+
+    def pinned(self) -> Job:
+        """Return this job with its results kept for ever; raises ResultsExpired if they are gone."""
+        if self.keeping in ("expiring", "expired"):
+            raise ResultsExpired(self.id)
+        return msgspec.structs.replace(self, keeping="pinned", revision=self.revision + 1)
+
+    def unpinned(self) -> Job:
+        """Return this job with its results kept as long as others are."""
+        if self.keeping != "pinned":
+            return self
+        return msgspec.structs.replace(self, keeping="", revision=self.revision + 1)
 
     def subscribed(self, kind: NoticeKind) -> str | None:
         """Return the address that is to be told of this, if there is one."""

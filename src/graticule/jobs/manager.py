@@ -19,6 +19,7 @@ from graticule.errors import (
     NoSuchJob,
     ResultNotAvailable,
     ResultNotReady,
+    ResultsExpired,
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
@@ -237,11 +238,23 @@ class JobManager:
         engine.feed.ended(job)
         return job
 
+    async def pin(self, job_id: str) -> Job:
+        """Keep the results of a job until somebody removes it; raises ResultsExpired if they are gone."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.move(job.key, Job.pinned)
+
+    async def unpin(self, job_id: str) -> Job:
+        """Keep the results of a job as long as those of others."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.move(job.key, Job.unpinned)
+
     async def results(self, job_id: str) -> Job:
         """Return a job that has results.
 
         Raises
         ------
+        ResultsExpired
+            If their time was up.
         ResultNotReady
             If it has not ended.
         ResultNotAvailable
@@ -256,6 +269,8 @@ class JobManager:
 
 def require_success(job: Job) -> None:
     """Raise what says why a job has no results, unless it was successful."""
+    if job.keeping in ("expiring", "expired"):
+        raise ResultsExpired(job.id)
     if job.status == "successful":
         return
     if not job.ended:

@@ -33,6 +33,7 @@ from graticule.errors import (
     GraticuleError,
     HomeInUse,
     InvalidSetting,
+    LedgerUnavailable,
     NoSuchWorkspace,
     StorageUnavailable,
     Unauthenticated,
@@ -48,6 +49,7 @@ from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
+from graticule.jobs.retention import Retention, RetentionRules
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
@@ -106,6 +108,7 @@ class Parts:
     policy: ReferencePolicy
     samples: Path
     storage: Storage
+    retention: Retention
     lock: _HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
     _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
@@ -221,6 +224,10 @@ class Parts:
                     await self.uploads(workspace).sweep()
                 except StorageUnavailable as error:
                     log.warning("expired uploads are not removed yet: %s", error)
+            try:
+                await self.retention.sweep(self.settings.workspaces.names, at=self.ledger.clock())
+            except (LedgerUnavailable, StorageUnavailable) as error:
+                log.warning("expired results are not removed yet: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
     async def close(self) -> None:
@@ -313,6 +320,7 @@ async def build_parts(
         policy=policy,
         samples=samples,
         storage=storage,
+        retention=Retention(ledger, results, _retention_rules(settings)),
         lock=lock,
     )
     ledger.listen(parts.hear)
@@ -339,6 +347,15 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
         )
     return SqliteLedger(_database_path(settings))
+
+
+def _retention_rules(settings: Settings) -> RetentionRules:
+    each = settings.processes.each
+    return RetentionRules(
+        hours=settings.storage.result_expiry_hours,
+        workspaces=settings.workspaces.result_expiry_hours,
+        processes={name: one.result_expiry_hours for name, one in each.items() if one.result_expiry_hours is not None},
+    )
 
 
 def _agent_rules(settings: Settings, kind: str) -> AgentRules:

@@ -33,6 +33,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.NoSuchProcess: Problem(404, f"{PART1}/no-such-process", "No such process"),
     errors.NoSuchJob: Problem(404, f"{PART1}/no-such-job", "No such job"),
     errors.JobGone: Problem(410, f"{PART1}/no-such-job", "Job removed"),
+    errors.ResultsExpired: Problem(410, _own("results-expired"), "Results expired"),
     errors.ResultNotReady: Problem(404, f"{PART1}/result-not-ready", "Result not ready"),
     errors.ResultNotAvailable: Problem(404, f"{PART1}/result-not-available", "Result not available"),
     errors.OutputNotProduced: Problem(404, f"{PART1}/no-such-output", "Output not produced"),

@@ -27,6 +27,7 @@ from graticule.errors import (
     OutputNotProduced,
     ResultNotAvailable,
     ResultNotReady,
+    ResultsExpired,
     StorageUnavailable,
 )  # fmt: skip
 from graticule.jobs.job import Job
@@ -95,7 +96,7 @@ _OUTPUTS = Parameter(
     explode=False,
 )
 _GONE = (NoSuchJob, JobGone)
-_NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost, StorageUnavailable)
+_NO_RESULT = (*_GONE, ResultsExpired, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost, StorageUnavailable)
 
 
 @routes.get(
@@ -145,6 +146,30 @@ async def dismiss_job(request: Request) -> Response:
     """Stop a job that waits or runs; remove one that has ended, with its results."""
     job = await workspace_of(request).jobs.dismiss(request.path_params["jobID"])
     return answer(request, status_info(job, base_of(request)), page="job", job=job)
+
+
+@routes.put(
+    "/jobs/{jobID}/pin",
+    parameters=(JOB_ID,),
+    answers=(Answer(status=204, description="Its results are kept until it is removed."),),
+    problems=(*_GONE, ResultsExpired, LedgerUnavailable),
+)
+async def pin_job(request: Request) -> Response:
+    """Keep the results of a job beyond the time for which results are kept."""
+    await workspace_of(request).jobs.pin(request.path_params["jobID"])
+    return Response(status_code=204)
+
+
+@routes.delete(
+    "/jobs/{jobID}/pin",
+    parameters=(JOB_ID,),
+    answers=(Answer(status=204, description="Its results are kept as long as those of others."),),
+    problems=(*_GONE, LedgerUnavailable),
+)
+async def unpin_job(request: Request) -> Response:
+    """Keep the results of a job no longer than others."""
+    await workspace_of(request).jobs.unpin(request.path_params["jobID"])
+    return Response(status_code=204)
 
 
 @routes.get(
