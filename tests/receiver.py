@@ -22,6 +22,7 @@ class Told:
     path: str
     headers: Mapping[str, str]
     document: Any
+    body: bytes
     moment: float
     status: int
 
@@ -65,7 +66,7 @@ def receiver() -> Iterator[Receiver]:
                 scripted = found.statuses.get(self.path)
                 status = scripted.pop(0) if scripted else 200
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                found.told.append(Told(self.path, headers, json.loads(body or b"null"), time.monotonic(), status))
+                found.told.append(Told(self.path, headers, json.loads(body or b"null"), body, time.monotonic(), status))
                 found.changed.notify_all()
             self.send_response(status)
             if 300 <= status < 400:

@@ -158,6 +158,25 @@ class ContentLost(NotFound):
         self.key = key
 
 
+class NoSuchNotice(NotFound):
+    """The job has no notification of that number."""
+
+    def __init__(self, job_id: str, number: str) -> None:
+        super().__init__(
+            f"job {job_id!r} has no notification {_shown(number)}; GET /jobs/{job_id}/notifications lists those it has"
+        )
+        self.job_id = job_id
+        self.number = number
+
+
+class NoSuchNotificationProfile(NotFound):
+    """The actor has no notification profile of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no notification profile {_shown(name)}; GET /notification-profiles lists those there are")
+        self.name = name
+
+
 # --- invalid -----------------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,18 @@ CLIENT_VARIABLES = frozenset({"GRATICULE_URL", "GRATICULE_TOKEN", "GRATICULE_WOR
 """Variables that the command line reads for itself; settings never clash with them, having two underscores."""
 
 RESERVED_WORKSPACES = frozenset(
-    {"api", "processes", "jobs", "conformance", "static", "files", "health", "metrics", "admin"}
+    {
+        "api",
+        "processes",
+        "jobs",
+        "conformance",
+        "static",
+        "files",
+        "health",
+        "metrics",
+        "admin",
+        "notification-profiles",
+    }
 )
 """First path segments that mean something else, so that no workspace may have them."""
 
@@ -36,6 +47,7 @@ _TEST_PREFIX = "GRATICULE_TEST_"  # what the test suite reads
 
 _SECRET = {"secret": True}
 _PASSWORD = {"secret": True, "url": True}
+_SIGNING_SECRET = "^(whsec_)?([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"  # noqa: S105 - its form
 _PATH = {"path": True}
 
 Count = Annotated[int, Meta(ge=0)]
@@ -253,6 +265,55 @@ class Security(Section, frozen=True, kw_only=True):
     reference_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
     """Seconds without a byte after which fetching a reference is given up."""
 
+    secret_key: Annotated[str, Meta(extra=_SECRET, pattern="^(.{32,})?$")] = ""
+    """What secrets of users are sealed with in the database, at least 32 characters: ``openssl rand -base64 32``.
+
+    Empty: a key in the file ``secret.key`` of the home folder, made at the first start and readable by its owner alone.
+    Servers that share a database need the same one here.
+    """
+
+
+class SigningSecret(Section, frozen=True, kw_only=True):
+    """One secret that signs notifications, known to the receiver too."""
+
+    secret: Annotated[str, Meta(pattern=_SIGNING_SECRET, extra=_SECRET)]
+    """24 to 64 bytes as base64, as Standard Webhooks spells it: ``openssl rand -base64 32``."""
+
+    workspaces: tuple[str, ...] = ()
+    """Workspaces whose jobs it signs for. Empty: all."""
+
+    actors: tuple[str, ...] = ()
+    """Actors whose jobs it signs for. Empty: all."""
+
+
+class Notifications(Section, frozen=True, kw_only=True):
+    """How subscribers of jobs are told."""
+
+    secrets: Annotated[tuple[SigningSecret, ...], Meta(extra=_SECRET)] = ()
+    """Secrets that sign, each with `secret`, `workspaces` and `actors`; each that fits signs, so old and new overlap.
+
+    They sign what no secret of the job itself or of a notification profile signs. None: that is sent unsigned.
+    """
+
+    retries_s: tuple[Seconds, ...] = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
+    """Seconds before the second and each later attempt, give or take a quarter; then a notification is undelivered."""
+
+    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    """Seconds that a receiver may take to answer, looking up its name included."""
+
+    progress_s: Seconds = 60.0
+    """Seconds between two reports on a running job whose progress has grown by less than 10 % meanwhile."""
+
+    allow_http: bool = False
+    """Whether addresses of receivers may begin with ``http:``.
+
+    Not by default: on the way anybody reads results and passwords. Where `security.allow_private_addresses` is set they
+    may anyway, since that is how one works on one's own machine.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Receivers that are told wherever they are, and by http too: ``host`` for any port, or ``host:port``."""
+
 
 class Workspaces(Section, frozen=True, kw_only=True):
     """Rooms in which jobs and files do not see each other."""
@@ -317,6 +378,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     jobs: Jobs = Jobs()
     storage: Storage = Storage()
     security: Security = Security()
+    notifications: Notifications = Notifications()
     workspaces: Workspaces = Workspaces()
     processes: Processes = Processes()
     limits: Limits = Limits()
@@ -381,6 +443,9 @@ def _check_workspaces(settings: Settings) -> None:
     for token in settings.security.tokens:
         if strange := [name for name in token.workspaces if name not in names]:
             raise InvalidSetting("security.tokens", f"{token.actor!r} names workspace {strange[0]!r}, which is none")
+    for signing in settings.notifications.secrets:
+        if strange := [name for name in signing.workspaces if name not in names]:
+            raise InvalidSetting("notifications.secrets", f"one names workspace {strange[0]!r}, which is none")
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -499,6 +564,10 @@ def _plain(hint: Any) -> Any:
 def _hidden(name: str, value: Any) -> Any:
     if name == "security.tokens":
         return tuple(msgspec.structs.replace(token, sha256="********") for token in value)
+    if name == "notifications.secrets":
+        return tuple(msgspec.structs.replace(signing, secret="********") for signing in value)  # noqa: S106 - hidden
+    if name == "security.secret_key":
+        return value and "********"
     if not _extra(_TYPES[name]).get("secret") or not value:
         return msgspec.to_builtins(value) if name == "processes.each" else value
     if not _extra(_TYPES[name]).get("url"):
@@ -611,7 +680,7 @@ def _from_text(name: str, text: str, variable: str) -> Any:
             return msgspec.json.decode(text)
         except msgspec.DecodeError as error:
             raise InvalidSetting(name, f"{error} ({variable})") from error
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return [_Text(item.strip()) for item in text.split(",") if item.strip()]
 
 
 class _Text(str):
@@ -646,25 +715,30 @@ def _converted(name: str, value: Any, source: str) -> Any:
     """Return `value` as the type of its setting, or say which setting it does not fit."""
     hint = _TYPES[name]
     kind = _plain(hint)
+    loose = isinstance(value, _Text) or (isinstance(value, list) and any(isinstance(item, _Text) for item in value))
     if isinstance(value, _Text) and kind is bool:
         value = _TRUTH.get(value.lower(), value)
     if get_origin(kind) is Literal and value not in get_args(kind):
         raise InvalidSetting(name, f"{str(value)!r} is not known; use {' or '.join(get_args(kind))} ({source})")
     _check_members(name, value, source)
     try:
-        return msgspec.convert(value, hint, strict=not isinstance(value, _Text))
+        return msgspec.convert(value, hint, strict=not loose)
     except msgspec.ValidationError as error:
         shown = "" if _extra(hint).get("secret") else f"{_shown(value)} does not fit: "
         raise InvalidSetting(name, f"{shown}{_sentence(str(error))} ({source})") from error
 
 
+_TABLES: dict[str, type[Section]] = {"security.tokens": Token, "notifications.secrets": SigningSecret}
+"""Settings that are lists of tables."""
+
+
 def _check_members(name: str, value: Any, source: str) -> None:
-    """Refuse what the table of a process or of a token has that neither knows."""
+    """Refuse what the table of a process, a token or a secret has that none of them knows."""
     tables: list[tuple[str, Any, type[Section]]]
     if name == "processes.each" and isinstance(value, Mapping):
         tables = [(f"processes.{process}", table, ProcessSettings) for process, table in value.items()]
-    elif name == "security.tokens" and isinstance(value, list):
-        tables = [(name, table, Token) for table in value]
+    elif name in _TABLES and isinstance(value, list):
+        tables = [(name, table, _TABLES[name]) for table in value]
     else:
         return
     for place, table, struct in tables:

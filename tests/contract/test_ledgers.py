@@ -90,6 +90,15 @@ class TestPostgresqlLedger(LedgerContract):
 
     async def test_all_is_well_again_after_the_server_was_killed(self, postgres: Postgres) -> None:
         ledger = await PostgresqlLedger.open(postgres.new_database())
+        try:
+            await self._kill_and_start(ledger, postgres)
+            page = await ledger.page(JobQuery(workspace="default"))
+        finally:
+            await ledger.close()
+
+        assert [found.id for found in page.jobs] == ["after", "before"]
+
+    async def _kill_and_start(self, ledger: PostgresqlLedger, postgres: Postgres) -> None:
         await ledger.add(job("before"))
         postgres.kill()
         try:
@@ -100,11 +109,6 @@ class TestPostgresqlLedger(LedgerContract):
         finally:
             postgres.start()
         await ledger.add(job("after"))
-
-        page = await ledger.page(JobQuery(workspace="default"))
-        await ledger.close()
-
-        assert [found.id for found in page.jobs] == ["after", "before"]
 
     async def test_many_writers_lose_nothing_and_wait_for_nobody_in_circles(self, postgres: Postgres) -> None:
         url = postgres.new_database()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +14,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook
 
-from tests.receiver import Receiver, receiver
+from tests.receiver import SECONDS, Receiver, Told, receiver
 from tests.serving import Server
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
-TRUSTING = {"GRATICULE_SECURITY__ALLOW_PRIVATE_ADDRESSES": "true"}
+OURS, OLD, THEIRS = (f"whsec_{base64.b64encode(bytes([number] * 24)).decode()}" for number in (1, 2, 3))
+TRUSTING = {
+    "GRATICULE_SECURITY__ALLOW_PRIVATE_ADDRESSES": "true",
+    "GRATICULE_NOTIFICATIONS__RETRIES_S": "0.3, 0.3",
+    "GRATICULE_NOTIFICATIONS__SECRETS": json.dumps([{"secret": OURS}, {"secret": OLD}]),
+}
+PAGE = {"Accept": "text/html"}
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +60,31 @@ def addresses(where: Receiver) -> dict[str, str]:
     }
 
 
+def settled(http: httpx2.Client, job: str, status: str) -> dict[str, Any]:
+    """Wait until the one notification of a job has a status."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = http.get(f"/jobs/{job}/notifications").json()["notifications"]
+        if [one["status"] for one in found] == [status]:
+            return dict(found[0])
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+
+
 def execute(http: httpx2.Client, process: str, body: dict[str, Any], prefer: str = "") -> httpx2.Response:
     headers = {"Prefer": prefer} if prefer else {}
     return http.post(f"/processes/{process}/execution", json=body, headers=headers)
 
 
-def send(http: httpx2.Client, process: str, where: dict[str, str], **inputs: Any) -> str:
+def send(http: httpx2.Client, process: str, where: dict[str, Any], **inputs: Any) -> str:
     answer = execute(http, process, {"inputs": inputs, "subscriber": where}, "respond-async")
     assert answer.status_code == 201, answer.text
     return str(answer.json()["jobID"])
+
+
+def verified(told: Told, secret: str) -> Any:
+    """Return what was told, verified as receivers do it."""
+    return Webhook(secret).verify(told.body, dict(told.headers))
 
 
 @pytest.mark.parametrize("prefer", ["", "respond-async"])
@@ -168,17 +196,46 @@ def test_a_dead_receiver_does_not_change_the_job(http: httpx2.Client) -> None:
 
 def test_what_a_killed_server_owed_is_told_by_the_next(tmp_path: Path, subscriber: Receiver) -> None:
     subscriber.statuses["/success"] = [503]
-    first = Server(tmp_path / "home", environment=TRUSTING).start()
+    where = {"successUri": subscriber.address("/success"), "authorization": {"type": "hmac", "secret": THEIRS}}
+    # Time enough to kill it before the second attempt, by which it has left the first one's failure in the outbox.
+    patient = TRUSTING | {"GRATICULE_NOTIFICATIONS__RETRIES_S": "2"}
+    first = Server(tmp_path / "home", environment=patient).start()
     with client_of(first) as http:
-        send(http, "echo", {"successUri": subscriber.address("/success")}, message="hello")
+        send(http, "echo", where, message="hello")
     subscriber.wait("/success")
     first.kill()
 
-    with Server(tmp_path / "home", environment=TRUSTING):
+    with Server(tmp_path / "home", environment=patient):
         told = subscriber.wait("/success", 2)
 
     assert [(one.status, one.document["message"]) for one in told] == [(503, "hello"), (200, "hello")]
     assert told[0].headers["webhook-id"] == told[1].headers["webhook-id"]
+    assert [verified(one, THEIRS)["message"] for one in told] == ["hello", "hello"]
+
+
+def test_a_kill_while_messages_are_on_their_way_loses_none(tmp_path: Path, subscriber: Receiver) -> None:
+    jobs, home = 20, tmp_path / "home"
+    subscriber.delays["/success"] = 0.2
+    where = {**addresses(subscriber), "authorization": {"profile": "station"}}
+    first = Server(home, environment=TRUSTING).start()
+    with client_of(first) as http:
+        http.put("/notification-profiles/station", json={"type": "hmac", "secret": THEIRS})
+        names = [send(http, "echo", where, message=f"{number}") for number in range(jobs)]
+        subscriber.wait("/success", 5)
+    first.kill()
+    before = len(subscriber.at("/success"))
+    assert before < jobs
+
+    with Server(home, environment=TRUSTING) as second, client_of(second) as http:
+        for name in names:
+            assert settled(http, name, "delivered")["lastError"] is None
+
+    told = subscriber.at("/success")
+    assert {verified(one, THEIRS)["message"] for one in told} == {str(number) for number in range(jobs)}
+    assert len({one.headers["webhook-id"] for one in told}) == jobs
+    # Only what was under way at the kill came twice.
+    assert len(told) <= jobs + 4
+    assert all(one.moment > subscriber.at("/progress")[0].moment for one in told)
 
 
 @pytest.mark.parametrize("member", ["successUri", "successUrl", "inProgressUri", "failedUri"])
@@ -195,3 +252,207 @@ def test_faults_of_inputs_and_subscriber_are_told_together(http: httpx2.Client) 
     answer = execute(http, "nap", body)
 
     assert {fault["pointer"] for fault in answer.json()["errors"]} == {"/inputs/seconds", "/subscriber/successUri"}
+
+
+# --- authorization ---------------------------------------------------------------------------------------------------
+
+
+def test_every_secret_of_the_service_signs(http: httpx2.Client, subscriber: Receiver) -> None:
+    send(http, "echo", {"successUri": subscriber.address("/success")}, message="hellö")
+
+    (told,) = subscriber.wait("/success")
+    assert verified(told, OURS) == verified(told, OLD) == {"message": "hellö", "count": 1}
+
+
+def test_progress_is_signed_too(http: httpx2.Client, subscriber: Receiver) -> None:
+    where = {"inProgressUri": subscriber.address("/progress"), "authorization": {"type": "hmac", "secret": THEIRS}}
+
+    send(http, "echo", where, message="hello")
+
+    assert verified(subscriber.wait("/progress")[0], THEIRS)["status"] == "running"
+
+
+def test_a_profile_authorizes_and_shows_nothing_of_its_secret(http: httpx2.Client, subscriber: Receiver) -> None:
+    credentials = {"type": "basic", "username": "grace", "password": "hidden-password"}
+
+    made = http.put("/notification-profiles/station", json=credentials)
+    replaced = http.put("/notification-profiles/station", json=credentials)
+    job = send(
+        http,
+        "echo",
+        {"successUri": subscriber.address("/success"), "authorization": {"profile": "station"}},
+        message="x",
+    )
+
+    (told,) = subscriber.wait("/success")
+    assert told.headers["authorization"] == "Basic " + base64.b64encode(b"grace:hidden-password").decode()
+    assert (made.status_code, replaced.status_code) == (201, 200)
+    assert made.headers["location"].endswith("/notification-profiles/station")
+    shown = [made, replaced, *(http.get(f"/notification-profiles{path}") for path in ("", "/station"))]
+    shown += [http.get(f"/notification-profiles{path}", headers=PAGE) for path in ("", "/station")]
+    assert not any("grace" in answer.text or "hidden" in answer.text for answer in shown)
+    assert http.get("/notification-profiles").json()["profiles"][0]["type"] == "basic"
+    assert http.delete("/notification-profiles/station").status_code == 204
+    assert http.get("/notification-profiles/station").status_code == 404
+    assert settled(http, job, "delivered")["attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"),
+    [
+        ("station", {"type": "bearer"}, 400),
+        ("station", {"type": "bearer", "token": "hidden away"}, 400),
+        ("station", {"type": "oauth", "token": "hidden"}, 400),
+        ("station", {"type": "bearer", "token": "hidden", "more": 1}, 400),
+        ("station", ["hidden"], 400),
+        ("-station", {"type": "bearer", "token": "hidden"}, 400),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_refused_without_repeating_it(
+    http: httpx2.Client, name: str, body: Any, status: int
+) -> None:
+    answer = http.put(f"/notification-profiles/{name}", json=body)
+
+    assert answer.status_code == status
+    assert "hidden" not in answer.text
+    assert http.get("/notification-profiles").json()["profiles"] == []
+
+
+def test_a_secret_of_a_request_is_shown_and_kept_nowhere(tmp_path: Path, subscriber: Receiver) -> None:
+    home, token = tmp_path / "home", "hidden-token-of-ada"
+    subscriber.statuses["/success"] = [500] * 9
+    with Server(home, environment=TRUSTING) as server, client_of(server) as http:
+        where = addresses(subscriber) | {"authorization": {"type": "bearer", "token": token}}
+        body = {"inputs": {"message": "hello"}, "subscriber": where}
+        answers = [execute(http, "echo", body, "respond-async"), execute(http, "echo", body)]
+        answers.append(execute(http, "echo", body | {"subscriber": where | {"successUri": "ftp://x"}}))
+        job = answers[0].json()["jobID"]
+        settled(http, job, "undelivered")
+        for path in ("", "/results", "/notifications", "/logs/process"):
+            answers += [http.get(f"/jobs/{job}{path}", headers=headers) for headers in ({"Accept": "*/*"}, PAGE)]
+        answers.append(http.get("/jobs"))
+
+    assert subscriber.told[0].headers["authorization"] == f"Bearer {token}"
+    assert not any(token in answer.text for answer in answers)
+    kept = [path for path in home.rglob("*") if path.is_file()]
+    assert home / "graticule.db" in kept
+    assert not any(token.encode() in path.read_bytes() for path in kept)
+    assert token not in server.log + server.output
+    assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
+
+
+def test_the_settings_hide_secrets() -> None:
+    environment = TRUSTING | {"GRATICULE_SECURITY__SECRET_KEY": "k" * 32, "PATH": ""}
+    for options in ([], ["--json"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "graticule", "settings", *options],
+            env=environment | {"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert "notifications.retries_s" in shown
+        assert not any(secret in shown for secret in (OURS, OLD, OURS.removeprefix("whsec_"), "kkk"))
+
+
+@pytest.mark.parametrize(
+    ("authorization", "member"),
+    [
+        ({"type": "hmac", "secret": "hidden"}, "/secret"),
+        ({"profile": "nobody"}, "/profile"),
+        ({"type": "oauth"}, "/type"),
+        ({"type": "bearer", "token": None}, "/token"),
+        ({}, "/type"),
+    ],
+)
+def test_an_authorization_that_does_not_fit_makes_no_job(
+    http: httpx2.Client, authorization: dict[str, Any], member: str
+) -> None:
+    before = http.get("/jobs").json()["jobs"][:1]
+    subscriber = {"successUri": "https://told.example/x", "authorization": authorization}
+
+    answer = execute(http, "echo", {"inputs": {"message": "hello"}, "subscriber": subscriber}, "respond-async")
+
+    assert answer.status_code == 400
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == [f"/subscriber/authorization{member}"]
+    assert "hidden" not in answer.text
+    assert http.get("/jobs").json()["jobs"][:1] == before
+
+
+def test_http_is_refused_where_private_addresses_are(tmp_path: Path, subscriber: Receiver) -> None:
+    allowed = {"GRATICULE_NOTIFICATIONS__ALLOWED_HOSTS": f"127.0.0.1:{subscriber.port}"}
+    with Server(tmp_path / "home", environment=allowed) as server, client_of(server) as http:
+        where = {"successUri": subscriber.address("/success"), "failedUri": "http://told.example/x"}
+        refused = execute(http, "echo", {"inputs": {"message": "hello"}, "subscriber": where})
+        del where["failedUri"]
+        send(http, "echo", where, message="hello")
+        subscriber.wait("/success")
+
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/subscriber/failedUri"]
+    assert "webhook-signature" not in subscriber.told[0].headers
+
+
+# --- what became of them ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_undelivered_is_seen_on_the_job_and_sent_again_on_demand(
+    http: httpx2.Client, subscriber: Receiver
+) -> None:
+    subscriber.statuses["/success?key=s3cret"] = [500] * 3
+    job = send(http, "echo", {"successUri": subscriber.address("/success?key=s3cret")}, message="hello")
+
+    given_up = settled(http, job, "undelivered")
+    status = http.get(f"/jobs/{job}").json()
+    (link,) = [link for link in status["links"] if link.get("title") == "Notifications"]
+    listed = http.get(link["href"]).json()["notifications"]
+    page = http.get(f"/jobs/{job}", headers=PAGE).text
+    again = http.post(f"/jobs/{job}/notifications/1")
+
+    assert (given_up["kind"], given_up["attempts"], given_up["lastError"]) == ("success", 3, "it answered 500")
+    assert (given_up["host"], given_up["nextAttempt"]) == (f"127.0.0.1:{subscriber.port}", None)
+    assert (link["rel"], listed) == ("related", [given_up])
+    assert status["status"] == "successful"
+    assert "undelivered" in page
+    assert "It answered 500." in page
+    assert "s3cret" not in page + str(given_up)
+    assert (again.status_code, again.json()["status"]) == (202, "waiting")
+    assert settled(http, job, "delivered")["attempts"] == 1
+
+
+def test_a_job_without_a_subscriber_has_no_notifications(http: httpx2.Client) -> None:
+    job = execute(http, "echo", {"inputs": {"message": "hello"}}, "respond-async").json()["jobID"]
+
+    assert http.get(f"/jobs/{job}/notifications").json()["notifications"] == []
+    assert "Notifications" not in http.get(f"/jobs/{job}").text
+    assert http.post(f"/jobs/{job}/notifications/1").status_code == 404
+
+
+@pytest.mark.parametrize("number", ["0", "2", "-1", "01", "x", "9" * 30])
+def test_a_notification_that_there_is_not_is_not_sent(http: httpx2.Client, subscriber: Receiver, number: str) -> None:
+    job = send(http, "echo", {"successUri": subscriber.address("/success")}, message="hello")
+    settled(http, job, "delivered")
+
+    assert http.post(f"/jobs/{job}/notifications/{number}").status_code == 404
+    assert http.post(f"/jobs/nobody/notifications/{number}").status_code == 404
+
+
+def test_a_page_sends_again_by_its_button(http: httpx2.Client, subscriber: Receiver) -> None:
+    job = send(http, "echo", {"successUri": subscriber.address("/success")}, message="hello")
+    settled(http, job, "delivered")
+    form = f"/jobs/{job}/notifications/1/form"
+
+    foreign = http.post(form, headers={"Sec-Fetch-Site": "cross-site"})
+    own = http.post(form, headers={"Sec-Fetch-Site": "same-origin"})
+
+    subscriber.wait("/success", 2)
+    assert f'action="{http.base_url!s}'.rstrip("/") + form in http.get(f"/jobs/{job}/notifications", headers=PAGE).text
+    assert (foreign.status_code, own.status_code) == (403, 303)
+    assert own.headers["location"].endswith(f"/jobs/{job}/notifications?f=html")
+
+
+# --- how much --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_sent_is_never_larger_than_64_kib(http: httpx2.Client, subscriber: Receiver) -> None:
+    job = send(http, "echo", addresses(subscriber), message="\x01" * 30_000)  # six characters each as JSON
+
+    (told,) = subscriber.wait("/success")
+    assert len(told.body) <= 64 << 10
+    assert told.document["message"]["href"].endswith(f"/jobs/{job}/results/message")

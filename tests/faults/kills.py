@@ -30,6 +30,8 @@ from tests.serving import Server, Worker
 PROCESS = Path(__file__).with_name("marking.py")
 RUNNING = 20
 """Jobs that run at each kill, at least."""
+OPEN = 60
+"""Jobs that run or wait at most: enough for each kill, and few enough to be judged one by one."""
 ENDED = ("successful", "failed", "dismissed")
 
 
@@ -200,20 +202,24 @@ class Trial:
         self._done = threading.Event()
         self._calm = threading.Event()
         self._calm.set()
+        self._killed = threading.Event()
         self._killed_at = 0.0
+        self._ended = 0
 
     def _client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self._random.choice(self._fleet.urls), timeout=10, trust_env=False)
 
     def submit(self, number: int) -> None:
-        """Send jobs until `number` of them are acknowledged; one whose answer did not come is not counted."""
+        """Send jobs until `number` are acknowledged and all kills are done; one without an answer is not counted."""
         names = (f"job-{index}" for index in range(10**6))
         lock = threading.Lock()
 
         def one() -> bool:
             with lock:
-                if len(self.jobs) >= number:
+                if len(self.jobs) >= number and self._killed.is_set():
                     return False
+                if len(self.jobs) - self._ended >= OPEN:
+                    return True
                 name, seconds = next(names), self._random.uniform(0.2, 3)
             inputs = {"name": name, "seconds": round(seconds, 3), "marks": str(self.marks)}
             try:
@@ -230,7 +236,7 @@ class Trial:
 
         def sender() -> None:
             while one():
-                time.sleep(0.02)
+                time.sleep(0.03)
 
         with ThreadPoolExecutor(4) as pool:
             for future in [pool.submit(sender) for _ in range(4)]:
@@ -258,6 +264,7 @@ class Trial:
                 self._wait_until_true([mark.name for mark in running])
             self._wait_until_it_answers()
             self._calm.set()
+        self._killed.set()
 
     def _wait_until_it_answers(self) -> None:
         while True:
@@ -293,6 +300,7 @@ class Trial:
             except httpx2.HTTPError:
                 continue
             marks = read_marks(self.marks)
+            self._ended = sum(entries[-1].what == "end" for entries in marks.values())
             live = {mark.name for mark in _open_runs(marks)}
             if not self._calm.is_set():
                 continue

@@ -17,6 +17,7 @@ from graticule.settings import (
 )
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+SIGNING = "whsec_" + "c2VjcmV0" * 4
 HASH = hashlib.sha256(b"s3cret").hexdigest()
 
 
@@ -62,6 +63,8 @@ def test_later_sources_win(tmp_path):
         ("GRATICULE_WORKSPACES__NAMES", "default, east", ("default", "east")),
         ("GRATICULE_WORKSPACES__NAMES", '["default","east"]', ("default", "east")),
         ("GRATICULE_SERVER__CORS_ORIGINS", "", ()),
+        ("GRATICULE_NOTIFICATIONS__RETRIES_S", "1, 2.5", (1.0, 2.5)),
+        ("GRATICULE_NOTIFICATIONS__RETRIES_S", "[1, 2.5]", (1.0, 2.5)),
     ],
 )
 def test_a_variable_is_read_as_what_its_setting_needs(variable, text, value):
@@ -142,8 +145,9 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one(environ, name
         ("[sever]\nport = 3\n", "sever", "server"),
         ("[processes.echo]\npythn = 'x'\n", "processes.echo.pythn", "processes.echo.python"),
         ("[[security.tokens]]\nactr = 'a'\n", "security.tokens.actr", "security.tokens.actor"),
+        ("[[notifications.secrets]]\nsecrt = 'a'\n", "notifications.secrets.secrt", "notifications.secrets.secret"),
     ],
-    ids=["setting", "section", "setting of a process", "member of a token"],
+    ids=["setting", "section", "setting of a process", "member of a token", "member of a secret"],
 )
 def test_an_unknown_key_of_a_file_is_refused_by_name(tmp_path, text, name, near):
     with pytest.raises(InvalidSetting) as caught:
@@ -169,6 +173,10 @@ def test_an_unknown_key_of_a_file_is_refused_by_name(tmp_path, text, name, near)
         ("[workspaces]\nnames = ['east']\n", "workspaces.default"),
         ("[[security.tokens]]\nactor = 'a'\nsha256 = 'plain'\n", "security.tokens"),
         (f"[[security.tokens]]\nactor = 'a'\nsha256 = '{HASH}'\nworkspaces = ['west']\n", "security.tokens"),
+        ("[security]\nsecret_key = 'short'\n", "security.secret_key"),
+        ("[[notifications.secrets]]\nsecret = 'plain'\n", "notifications.secrets"),
+        (f"[[notifications.secrets]]\nsecret = '{SIGNING}'\nworkspaces = ['west']\n", "notifications.secrets"),
+        ("[notifications]\nretries_s = [-1]\n", "notifications.retries_s"),
         ("[limits]\npage_size = 20\npage_max = 10\n", "limits.page_size"),
         ("[storage]\nurl = 'https://bucket.example'\n", "storage.url"),
         ("[storage]\nurl = 's3:///prefix'\n", "storage.url"),
@@ -190,9 +198,18 @@ def test_a_value_that_does_not_fit_names_its_setting(tmp_path, text, name):
     assert caught.value.name == name
 
 
-def test_a_refused_secret_is_not_shown(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[security.tokens]]\nactor = 'a'\nsha256 = 'plain-token'\n",
+        "[[notifications.secrets]]\nsecret = 'plain-token'\n",
+        "[notifications]\nsecrets = 'plain-token'\n",
+        "[security]\nsecret_key = 'plain-token'\n",
+    ],
+)
+def test_a_refused_secret_is_not_shown(tmp_path, text):
     with pytest.raises(InvalidSetting) as caught:
-        of_file(tmp_path, "[[security.tokens]]\nactor = 'a'\nsha256 = 'plain-token'\n")
+        of_file(tmp_path, text)
 
     assert "plain-token" not in str(caught.value)
 

@@ -178,7 +178,7 @@ def running(
 
 
 def submitting(
-    process_id: str, inputs: Mapping[str, Any], outputs: Outputs, *, subscriber: Mapping[str, str] | None
+    process_id: str, inputs: Mapping[str, Any], outputs: Outputs, *, subscriber: Mapping[str, Any] | None
 ) -> Steps[StatusInfo]:
     """Start a process as a job and return its first status."""
     body = yield from _execute_body(inputs, outputs)

@@ -123,7 +123,7 @@ class Client:
         inputs: Mapping[str, Any] | None = None,
         outputs: Outputs = None,
         *,
-        subscriber: Mapping[str, str] | None = None,
+        subscriber: Mapping[str, Any] | None = None,
     ) -> StatusInfo:
         """Start a process as a job and return its first status; parameters as for `execute`."""
         return self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber))
@@ -286,7 +286,7 @@ class AsyncClient:
         inputs: Mapping[str, Any] | None = None,
         outputs: Outputs = None,
         *,
-        subscriber: Mapping[str, str] | None = None,
+        subscriber: Mapping[str, Any] | None = None,
     ) -> StatusInfo:
         """Start a process as a job and return its first status; parameters as for `execute`."""
         return await self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber))

@@ -2,8 +2,9 @@
 
 The rules are those of ``fetch.py``: a name is resolved here, each of its addresses is checked, the connection goes to a
 checked one, and no proxy of our surroundings is asked. More is forbidden than in fetching, since a request that sends
-something can do more harm: a redirect is an answer like any other, and of the ports below 1024 only those of http and
-https are used. Nothing of one conversation is left for the next, neither cookies nor connections.
+something can do more harm: a redirect is an answer like any other, of the ports below 1024 only those of http and https
+are used, and http itself only where that is allowed. Nothing of one conversation is left for the next, neither cookies
+nor connections.
 
 Everything happens on the event loop under one time limit, so that a receiver that answers byte by byte costs no thread.
 """
@@ -17,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import SplitResult
 
 from graticule.data.fetch import (
     FetchPolicy,
@@ -40,7 +42,30 @@ class Unsent(Exception):
     """Something could not be sent, or nobody answered; the text is one sentence for whoever named the address."""
 
 
-def check_receiver(address: str, policy: FetchPolicy) -> None:
+class ReceiverPolicy(FetchPolicy, frozen=True, kw_only=True):
+    """Where something may be sent."""
+
+    timeout_s: float = 10.0
+    """Most seconds for everything together."""
+
+    allow_http: bool = False
+    """Whether addresses may begin with ``http:``; where private addresses are allowed they may anyway."""
+
+    allowed_hosts: frozenset[str] = frozenset()
+    """Hosts, and hosts with a port, that may be sent to whatever their address, their port and their scheme are."""
+
+    def allows(self, parts: SplitResult) -> bool:
+        """Whether an address is subject to no rules: whoever runs the service trusts it, or all private ones."""
+        named = {parts.hostname, f"{parts.hostname}:{port_of(parts)}"}
+        return self.allow_private_addresses or bool(named & self.allowed_hosts)
+
+
+def port_of(parts: SplitResult) -> int:
+    """Return the port of an http(s) address."""
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def check_receiver(address: str, policy: ReceiverPolicy) -> None:
     """
     Refuse an address to which nothing may be sent, as far as that can be seen without resolving its name.
 
@@ -48,8 +73,8 @@ def check_receiver(address: str, policy: FetchPolicy) -> None:
     ----------
     address : str
         The address.
-    policy : FetchPolicy
-        Whether private addresses are allowed.
+    policy : ReceiverPolicy
+        What is allowed.
 
     Raises
     ------
@@ -57,12 +82,17 @@ def check_receiver(address: str, policy: FetchPolicy) -> None:
         If it may not be used; the text says why.
     """
     parts = parse_reference(address)
+    if policy.allows(parts):
+        return
     check_host(cast("str", parts.hostname), policy)
-    if not policy.allow_private_addresses and parts.port and parts.port < _PRIVILEGED and parts.port not in _WEB_PORTS:
-        raise Unfetchable(f"the href names port {parts.port}; use 80, 443, or one of at least {_PRIVILEGED}")
+    port = port_of(parts)
+    if port < _PRIVILEGED and port not in _WEB_PORTS:
+        raise Unfetchable(f"the href names port {port}; use 80, 443, or one of at least {_PRIVILEGED}")
+    if parts.scheme == "http" and not policy.allow_http:
+        raise Unfetchable("the href begins with http, which anybody on the way can read; use https")
 
 
-async def post(address: str, body: bytes, headers: Mapping[str, str], policy: FetchPolicy) -> int:
+async def post(address: str, body: bytes, headers: Mapping[str, str], policy: ReceiverPolicy) -> int:
     """
     POST something to an address and return the status of the answer; its body is not read.
 
@@ -74,8 +104,8 @@ async def post(address: str, body: bytes, headers: Mapping[str, str], policy: Fe
         What is sent.
     headers : mapping of str to str
         Headers that go with it; ``Content-Type`` among them.
-    policy : FetchPolicy
-        Whether private addresses are allowed, and `timeout_s`, the seconds for everything together.
+    policy : ReceiverPolicy
+        What is allowed, and `timeout_s`, the seconds for everything together.
 
     Returns
     -------
@@ -96,8 +126,9 @@ async def post(address: str, body: bytes, headers: Mapping[str, str], policy: Fe
         raise Unsent(str(error)) from error
 
 
-async def _post(address: str, body: bytes, headers: Mapping[str, str], policy: FetchPolicy) -> int:
+async def _post(address: str, body: bytes, headers: Mapping[str, str], policy: ReceiverPolicy) -> int:
     check_receiver(address, policy)
+    trusted = policy.allows(parse_reference(address))
     httpx2 = await _loaded(_library)
     try:
         url = httpx2.URL(address)
@@ -106,7 +137,7 @@ async def _post(address: str, body: bytes, headers: Mapping[str, str], policy: F
     host, secure = url.raw_host.decode("ascii").strip("[]"), url.scheme == "https"
     context = await _loaded(_trusted) if secure else False
     port = url.port or (443 if secure else 80)
-    addresses = await _checked_addresses(host, port, policy)
+    addresses = await _checked_addresses(host, port, trusted=trusted)
     patience = httpx2.Timeout(None, connect=policy.timeout_s / len(addresses))  # none takes the time of the next
     failure = ""
     for one in addresses:
@@ -153,11 +184,11 @@ async def _loaded(load: Any) -> Any:
     return load() if load.cache_info().currsize else await asyncio.to_thread(load)
 
 
-async def _checked_addresses(host: str, port: int, policy: FetchPolicy) -> list[IPAddress]:
+async def _checked_addresses(host: str, port: int, *, trusted: bool) -> list[IPAddress]:
     """Return the addresses of a host, all of them allowed."""
     literal = literal_address(host)
     addresses = [literal] if literal is not None else await _resolve(host, port)
-    if not policy.allow_private_addresses and not all(map(is_public, addresses)):
+    if not trusted and not all(map(is_public, addresses)):
         raise Unfetchable(f"the href points to {host}, which has a private address; only public ones are told")
     return addresses
 

@@ -116,6 +116,16 @@ CREATE TABLE marks (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 )<PLAIN>;
+CREATE TABLE notification_profiles (
+    workspace TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    sealed <BYTES> NOT NULL,
+    created <INTEGER> NOT NULL,
+    updated <INTEGER> NOT NULL,
+    PRIMARY KEY (workspace, actor, name)
+)<PLAIN>;
 """
 """``marks``: what belongs to the whole service, by name: which storage it uses, what is paused."""
 

@@ -2,7 +2,8 @@
 
 The end of a job is told at least once: its notice lies in the ledger's outbox, put there by the transaction that ended
 the job, and is sent until the receiver has taken it or all attempts are used up. What is under way in between is told
-when it can be, from memory, the latest news only. Whatever a receiver does, its job never changes for it.
+when it can be, from memory, the latest news only. Whatever a receiver does, its job never changes for it, and a host
+that does not answer keeps no place from others: it is left alone for a while, then asked once.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from graticule.data.fetch import FetchPolicy, Unfetchable
-from graticule.data.post import Unsent, check_receiver
-from graticule.errors import Fault, GraticuleError, NotFound
+from graticule.data.post import Unsent
+from graticule.errors import GraticuleError, NotFound
 from graticule.jobs.agent import now
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.ledger import Ledger, Notice
+from graticule.jobs.subscriptions import Message
 from graticule.ogc.common import JSON
-from graticule.ogc.processes import Subscriber
 
 log = logging.getLogger("graticule.callbacks")
 
@@ -39,42 +40,45 @@ Write = Callable[[Job, NoticeKind], bytes]
 _ELSEWHERE_S = 2.0
 """Seconds until the next look whether to deliver is this process's part now."""
 
+Authorize = Callable[[Job, Message], Awaitable[dict[str, str]]]
+"""Gives the headers by which a receiver knows that a message about a job is ours; raises Unsent."""
+
 _UNREADABLE_S = 5.0
-"""Seconds to wait when the outbox cannot be read."""
+"""Seconds to wait when the outbox cannot be read or written."""
 
 _GONE = 410
 """The status with which a receiver says that it wants no more."""
+
+_TOO_MANY = 429
+
+_HOSTS = 10_000
+"""Hosts in trouble that are remembered; with more of them, memory must not grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How often and how many at a time. All times in seconds."""
 
-    retries: tuple[float, ...] = (1, 4, 16, 64, 256, 1024, 2400)
+    retries: tuple[float, ...] = (10, 60, 300, 1800, 7200, 21600)
     """Pauses before the second and each later attempt. The first ones cover a receiver that is restarted, all of them
-    together about an hour, in which somebody can mend it; after that the notice counts as undelivered."""
+    together a working day, in which somebody can mend it; after that the notice counts as undelivered."""
     jitter: float = 0.25
     """Share by which a pause may be longer or shorter, so that what failed together is not sent again together."""
-    progress: float = 1.0
-    """Least time between two news of one running job."""
-    at_once: int = 16
+    progress: float = 60.0
+    """Least time between two news of one running job that has not come a step further meanwhile."""
+    step: int = 10
+    """Percent of progress that are news at once."""
+    failures: int = 5
+    """Failures of a host in a row after which it is left alone."""
+    rest: float = 15.0
+    """How long it is left alone before it is asked again, once."""
+    at_once: int = 64
     """Deliveries at a time. They cost little, but each holds a connection."""
     at_once_per_host: int = 4
     """Deliveries at a time to one host: a slow receiver keeps no place from others."""
 
 
 _PACE = Pace()
-
-
-def check_subscriber(subscriber: Subscriber, policy: FetchPolicy) -> list[Fault]:
-    """Return a fault for each address of a subscriber that cannot be told, as far as the address alone says."""
-    faults = []
-    for name, address in msgspec.to_builtins(subscriber).items():
-        try:
-            check_receiver(address, policy)
-        except Unfetchable as error:
-            faults.append(Fault(f"/subscriber/{name}", f"nobody can be told there: {error}"))
-    return faults
 
 
 class Callbacks:
@@ -88,12 +92,16 @@ class Callbacks:
         Sends one request.
     pace : Pace
         How often, how many at a time.
+    authorize : callable, optional
+        Signs what is sent; default: nobody does.
     """
 
-    def __init__(self, ledger: Ledger, post: Post, pace: Pace = _PACE) -> None:
+    def __init__(self, ledger: Ledger, post: Post, pace: Pace = _PACE, *, authorize: Authorize | None = None) -> None:
         self._ledger = ledger
         self._post = post
         self._pace = pace
+        self._authorize = authorize
+        self._troubles: dict[str, _Trouble] = {}
         self._write: Write | None = None
         self._sending: dict[int, Notice] = {}
         self._following: dict[JobKey, _Following] = {}
@@ -140,6 +148,18 @@ class Callbacks:
             following.news.set()
         self._news.set()
 
+    async def send_again(self, notice: Notice) -> Notice:
+        """Send a notice now, whatever became of it, and again as often as a new one; return it as it is then."""
+        if notice.seq in self._sending:
+            return notice
+        if (trouble := self._troubles.get(notice.host)) is not None:
+            trouble.until = 0  # whoever asks for it knows that the host is well again
+        at = now()
+        again = msgspec.structs.replace(notice, status="waiting", attempts=0, not_before=at, updated=at)
+        await self._ledger.note(again)
+        self._news.set()
+        return again
+
     # --- the outbox -------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
@@ -162,7 +182,7 @@ class Callbacks:
         at = now()  # one moment for what is due and what is not yet: nothing falls between them
         while (free := self._pace.at_once - len(self._sending)) > 0:
             sending = Counter(notice.host for notice in self._sending.values())
-            busy = [host for host, count in sending.items() if count >= self._pace.at_once_per_host]
+            busy = [host for host, count in sending.items() if count >= self._places(host)]
             # Those that are being sent are still due, so there must be room for them besides.
             found = await self._ledger.due(at=at, limit=free + len(self._sending), without_hosts=busy)
             begun = [self._begin(notice) for notice in found]
@@ -175,14 +195,24 @@ class Callbacks:
         """Begin to deliver a notice, unless that is already under way or its host has enough to do."""
         if notice.seq in self._sending or len(self._sending) >= self._pace.at_once:
             return False
-        if sum(other.host == notice.host for other in self._sending.values()) >= self._pace.at_once_per_host:
+        if sum(other.host == notice.host for other in self._sending.values()) >= self._places(notice.host):
             return False
         self._sending[notice.seq] = notice
         self._spawn(self._deliver(notice))
         return True
 
+    def _places(self, host: str) -> int:
+        """Return how many deliveries to a host there may be at a time: one to a host that has failed often."""
+        trouble = self._troubles.get(host)
+        # While it is left alone its notices are only put off, which needs no answer of it.
+        alone = trouble is not None and trouble.failures >= self._pace.failures and trouble.until <= now()
+        return 1 if alone else self._pace.at_once_per_host
+
     async def _deliver(self, notice: Notice) -> None:
         try:
+            if (held_back := self._held_back(notice)) is not None:
+                await self._ledger.note(held_back)
+                return
             if (following := self._following.get(notice.key)) is not None:
                 await following.silent.wait()  # the news of a job arrive in their order
             if (tried := await self._attempt(notice)) is not None:
@@ -190,7 +220,7 @@ class Callbacks:
         except GraticuleError as error:
             # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
             log.warning("the delivery of a notice of job %s cannot be noted: %s", notice.job, error)
-            await asyncio.sleep(self._pause(notice.attempts))
+            await asyncio.sleep(_UNREADABLE_S)
         finally:
             del self._sending[notice.seq]
             self._news.set()
@@ -202,12 +232,25 @@ class Callbacks:
         except NotFound:
             return None
         try:
-            status = await self._send(job, notice.kind, notice.address, f"{job.id}.{notice.kind}")
+            status = await self._send(job, notice.kind, notice.address, f"{job.id}_{notice.kind}")
         except Unsent as error:
             return self._after(notice, str(error))
         if 200 <= status < 300:
             return self._after(notice, "")
         return self._after(notice, f"it answered {status}", final=status == _GONE)
+
+    def _held_back(self, notice: Notice) -> Notice | None:
+        """Return a notice as it is put off while its host is left alone; None: it may be sent.
+
+        If the host has failed since this notice was looked at, that was an attempt for this one too: a dead host is
+        asked once for all that waits for it, and still each notice is given up in its time.
+        """
+        trouble = self._troubles.get(notice.host)
+        if trouble is None or trouble.until <= now():
+            return None
+        if trouble.failed > notice.updated:
+            return self._after(notice, f"its host is in trouble: {trouble.failure}")
+        return msgspec.structs.replace(notice, not_before=trouble.until)
 
     def _after(self, notice: Notice, failure: str, *, final: bool = False) -> Notice:
         """Return a notice after an attempt; without a failure it was delivered."""
@@ -230,33 +273,69 @@ class Callbacks:
     # --- progress ---------------------------------------------------------------------------------------------------
 
     async def _follow(self, following: _Following) -> None:
-        """Tell how far a job is whenever that has changed, but not too often, until it ends."""
+        """Tell how far a job is, but not too often, until it ends."""
         try:
             while not following.over.is_set():
-                following.news.clear()
-                earliest = time.monotonic() + self._pace.progress
-                await self._tell_progress(following.job, following.address)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(following.over.wait(), earliest - time.monotonic())
-                await following.news.wait()
+                told = following.job
+                await self._tell_progress(told, following.address)
+                await self._wait_for_news(following, told)
         finally:
             del self._following[following.job.key]
             following.silent.set()
 
+    async def _wait_for_news(self, following: _Following, told: Job) -> None:
+        """Wait until a job has come a step further, or has changed and was not told of for a while, or is over."""
+        earliest = time.monotonic() + self._pace.progress
+        while not following.over.is_set() and following.job.progress < told.progress + self._pace.step:
+            left = earliest - time.monotonic()
+            changed = following.job is not told
+            if changed and left <= 0:
+                return
+            following.news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(following.news.wait(), left if changed else None)
+
     async def _tell_progress(self, job: Job, address: str) -> None:
+        trouble = self._troubles.get(_host(address))
+        if trouble is not None and trouble.until > now():
+            return
         try:
-            await self._send(job, "inProgress", address, f"{job.id}.inProgress.{job.revision}")
+            await self._send(job, "inProgress", address, f"{job.id}_inProgress_{job.revision}")
         except Unsent as error:  # the next news are better than these sent once more
             log.debug("job %s: its progress was not told (%s)", job.id, error)
+
+    # --- one message ------------------------------------------------------------------------------------------------
 
     async def _send(self, job: Job, kind: NoticeKind, address: str, identifier: str) -> int:
         """Send a document about a job; return the status of the answer, or raise Unsent."""
         assert self._write is not None
-        headers = {"content-type": JSON, "webhook-id": identifier}
+        message = Message(id=identifier, moment=now() // 1_000_000, body=self._write(job, kind))
+        headers = {"content-type": JSON, "webhook-id": message.id, "webhook-timestamp": str(message.moment)}
         if job.base.isascii() and job.base.isprintable():
             # A results document does not say whose results they are.
             headers["link"] = f'<{job.base}/jobs/{job.id}>; rel="monitor"'
-        return await self._post(address, self._write(job, kind), headers)
+        if self._authorize is not None:
+            headers |= await self._authorize(job, message)
+        host = _host(address)
+        try:
+            status = await self._post(address, message.body, headers)
+        except Unsent as error:
+            self._troubled(host, str(error))
+            raise
+        if status >= 500 or status == _TOO_MANY:
+            self._troubled(host, f"it answered {status}")
+        else:
+            self._troubles.pop(host, None)
+        return status
+
+    def _troubled(self, host: str, failure: str) -> None:
+        """Note that a host has failed, and leave it alone if that was once too often."""
+        if host not in self._troubles and len(self._troubles) >= _HOSTS:
+            self._troubles.clear()
+        trouble = self._troubles.setdefault(host, _Trouble())
+        trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, now(), failure
+        if trouble.failures >= self._pace.failures:
+            trouble.until = trouble.failed + int(self._pace.rest * 1e6)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -268,6 +347,24 @@ class Callbacks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a callback went wrong: %s", error, exc_info=error)
+
+
+def _host(address: str) -> str:
+    """Return the host of an address, as the outbox keeps it."""
+    return urlsplit(address).hostname or ""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A host that has failed and not answered well since. Moments as in `Job`."""
+
+    failures: int = 0
+    """In a row."""
+    failed: int = 0
+    """When it did so last."""
+    failure: str = ""
+    until: int = 0
+    """It is left alone until then."""
 
 
 @dataclass(slots=True, eq=False)

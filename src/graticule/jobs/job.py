@@ -91,6 +91,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Name of the exception's class, when the process raised one."""
 
 
+class StoredSubscriber(Subscriber, frozen=True, kw_only=True):
+    """A subscriber as it is kept: its authorization says which kind it is and no more."""
+
+    sealed: bytes = b""
+    """The authorization as it was sent, sealed; empty where a profile holds it, and where there is none."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job. Moments are microseconds since 1970 in UTC; zero means not yet."""
 
@@ -125,7 +132,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: bytes = b""
     """The execute request, as received."""
     subscriber: bytes = b""
-    """Whom to tell about the job; empty: nobody, which costs nothing."""
+    """Whom to tell about the job, a `StoredSubscriber`; empty: nobody, which costs nothing."""
     base: str = ""
     """Address of the service as the submitter saw it; hrefs below it are our own files."""
     manifest: bytes = b""
@@ -189,11 +196,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return self
         return msgspec.structs.replace(self, keeping="", revision=self.revision + 1)
 
+    def subscribers(self) -> StoredSubscriber | None:
+        """Return whom to tell about the job; None: nobody."""
+        return _SUBSCRIBER.decode(self.subscriber) if self.subscriber else None
+
     def subscribed(self, kind: NoticeKind) -> str | None:
         """Return the address that is to be told of this, if there is one."""
-        if not self.subscriber:
+        subscriber = self.subscribers()
+        if subscriber is None:
             return None
-        subscriber = _SUBSCRIBER.decode(self.subscriber)
         if kind == "success":
             return subscriber.success_uri or subscriber.success_url
         return subscriber.failed_uri if kind == "failed" else subscriber.in_progress_uri
@@ -218,4 +229,4 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
 _FAILURE = msgspec.msgpack.Decoder(Failure)
-_SUBSCRIBER = msgspec.msgpack.Decoder(Subscriber)
+_SUBSCRIBER = msgspec.msgpack.Decoder(StoredSubscriber)

@@ -11,6 +11,7 @@ import msgspec
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.queue import Lane, QueueRules, Turns
 from graticule.ogc.jobs import JobStatus
+from graticule.ogc.notifications import AuthorizationType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,19 @@ class News(NamedTuple):
     kind: Literal["waiting", "ended", "missed"]
     """``waiting``: there is a job to claim. ``ended``: a job has ended. ``missed``: news were lost."""
     key: JobKey | None = None
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A notification profile as it is kept: credentials that the jobs of one actor name."""
+
+    workspace: str
+    actor: str
+    name: str
+    type: AuthorizationType
+    sealed: bytes
+    """The credentials, sealed."""
+    created: int
+    updated: int
 
 
 class Ledger(Protocol):
@@ -226,6 +240,15 @@ class Ledger(Protocol):
 
     async def notices_of(self, key: JobKey) -> list[Notice]:
         """Return the notices of a job, whatever became of them."""
+
+    def keep_profile(self, profile: Profile) -> Awaitable[bool]:
+        """Keep a notification profile; False if it took the place of one of its name, whose creation it inherits."""
+
+    def drop_profile(self, workspace: str, actor: str, name: str) -> Awaitable[bool]:
+        """Remove a notification profile; False if there was none."""
+
+    async def profiles(self, workspace: str, actor: str, name: str | None = None) -> list[Profile]:
+        """Return the notification profiles of an actor by name, or only the one of that name."""
 
     def note(self, notice: Notice) -> Awaitable[None]:
         """Keep what became of an attempt to send a notice; one that is gone with its job stays gone."""

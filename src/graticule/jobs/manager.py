@@ -17,17 +17,19 @@ from graticule.errors import (
     InvalidInputs,
     JobFailed,
     NoSuchJob,
+    NoSuchNotice,
     ResultNotAvailable,
     ResultNotReady,
     ResultsExpired,
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
-from graticule.jobs.callbacks import check_subscriber
+from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import JobQuery, Ledger, Page
+from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
 from graticule.jobs.results import ResultStore
+from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
@@ -60,6 +62,8 @@ class ExecutionRequest:
     execute: Execute
     body: bytes
     """The same, as received; it is kept with the job."""
+    subscription: Subscription | None = None
+    """Its subscriber, from `JobManager.subscription`; without it nobody is told."""
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
@@ -89,6 +93,8 @@ class Engine:
     agent: Agent
     feed: Feed
     results: ResultStore
+    subscriptions: Subscriptions
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,13 @@ class JobManager:
                 places[href] = place
         return OwnFiles(places=places, faults=faults)
 
+    async def subscription(self, execute: Execute, body: bytes) -> Subscription | None:
+        """Return the subscriber of a request ready to be kept, and the request without secrets; None: it has none."""
+        if execute.subscriber is None and b'"subscriber"' not in body:
+            return None
+        subscriptions = self.engine.subscriptions
+        return await subscriptions.accept(execute.subscriber, body, workspace=self.workspace, actor=self.actor)
+
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
 
@@ -132,11 +145,13 @@ class JobManager:
         """
         offer = self.catalog.get(process_id)
         execute, policy, faults = request.execute, request.files.admitted(self.policy), [*request.files.faults]
+        subscription = request.subscription
+        assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
-        if execute.subscriber is not None:
-            faults += check_subscriber(execute.subscriber, policy)
+        if subscription is not None:
+            faults += subscription.faults
         if faults:
             raise InvalidInputs(faults)
         at = now()
@@ -150,8 +165,8 @@ class JobManager:
             sync=request.sync,
             created=at,
             updated=at,
-            request=request.body,
-            subscriber=b"" if execute.subscriber is None else msgspec.msgpack.encode(execute.subscriber),
+            request=request.body if subscription is None else subscription.body,
+            subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
         )
         end = self.engine.feed.end_of(job.key) if request.sync else None
@@ -247,6 +262,24 @@ class JobManager:
         """Keep the results of a job as long as those of others."""
         job = await self.get(job_id)
         return await self.engine.ledger.move(job.key, Job.unpinned)
+
+    async def notices(self, job_id: str) -> list[Notice]:
+        """Return what became of the news of a job's end; raises NoSuchJob or JobGone."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.notices_of(job.key) if job.subscriber else []
+
+    async def send_again(self, job_id: str, number: str) -> Notice:
+        """Send a notice of a job now; its number counts from 1.
+
+        Raises
+        ------
+        NoSuchNotice
+            If the job has none of that number.
+        """
+        notices = await self.notices(job_id)
+        if number not in map(str, range(1, len(notices) + 1)):
+            raise NoSuchNotice(job_id, number)
+        return await self.engine.callbacks.send_again(notices[int(number) - 1])
 
     async def results(self, job_id: str) -> Job:
         """Return a job that has results.

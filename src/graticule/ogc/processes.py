@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from graticule.ogc.common import Document, Link
+from graticule.ogc.notifications import AuthorizationType
 
 JobControl = Literal["sync-execute", "async-execute", "dismiss"]
 Transmission = Literal["value", "reference"]
@@ -92,6 +94,22 @@ class ProcessDescription(Document, frozen=True, kw_only=True):
         return "async-execute" in self.job_control_options
 
 
+class Authorization(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ours: how a receiver knows that it is told by this service. A `profile`, or a `type` with what belongs to it."""
+
+    type: AuthorizationType | UnsetType = UNSET
+    secret: str | list[str] | UnsetType = UNSET
+    """Of ``hmac``; several while they are exchanged."""
+    username: str | UnsetType = UNSET
+    password: str | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+    profile: str | UnsetType = UNSET
+    """Name of a notification profile, which holds all others."""
+
+    def __repr__(self) -> str:
+        return f"Authorization(type={self.type!r}, profile={self.profile!r})"  # secrets appear in no log
+
+
 class Subscriber(Document, frozen=True, kw_only=True):
     """Where to tell about a job (subscriber.yaml); each address is optional, as in the 2.0 draft."""
 
@@ -100,6 +118,18 @@ class Subscriber(Document, frozen=True, kw_only=True):
     failed_uri: str | None = None
     success_url: str | None = None
     """The schema of 1.0 requires the first one under this name, its text under the other; either is taken."""
+    authorization: Authorization | None = None
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Return the addresses by the names of their members."""
+        named = {
+            "successUri": self.success_uri,
+            "inProgressUri": self.in_progress_uri,
+            "failedUri": self.failed_uri,
+            "successUrl": self.success_url,
+        }
+        return {name: address for name, address in named.items() if address is not None}
 
 
 class Format(Document, frozen=True, kw_only=True):

@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from graticule.data.fetch import FetchPolicy
-from graticule.data.post import post
+from graticule.data.post import ReceiverPolicy, post
 from graticule.data.storage import Kept, Storage, read_all
 from graticule.data.storages.local import LocalStorage
 from graticule.data.uploads import Uploads
+from graticule.db.sealing import Seal, key_of_home
 from graticule.errors import (
     ContentLost,
     GraticuleError,
@@ -39,7 +39,7 @@ from graticule.errors import (
     Unauthenticated,
 )
 from graticule.jobs.agent import Agent, AgentRules
-from graticule.jobs.callbacks import Callbacks, Write
+from graticule.jobs.callbacks import Callbacks, Pace, Write
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
@@ -50,6 +50,7 @@ from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
+from graticule.jobs.subscriptions import SigningSecret, Subscriptions
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
@@ -72,9 +73,6 @@ _SWEEP_S = 600
 
 _MARK_S = 2
 """Seconds to wait for the mark of a storage that another server is about to write."""
-
-CALLBACK_TIMEOUT_S = 10.0
-"""How long a subscriber may take to answer, looking up its name included."""
 
 _STAGING = ".staging"
 """Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
@@ -291,10 +289,7 @@ async def build_parts(
     samples = home / "samples"
     results = ResultStore(storage, signed_s=settings.storage.signed_urls)
     feed = Feed()
-    receivers = FetchPolicy(
-        allow_private_addresses=settings.security.allow_private_addresses, timeout_s=CALLBACK_TIMEOUT_S
-    )
-    callbacks = Callbacks(ledger, partial(post, policy=receivers))
+    subscriptions, callbacks = _notifications(settings, ledger)
     feed.listen(callbacks)
     parts: Parts
 
@@ -313,7 +308,9 @@ async def build_parts(
         settings=settings,
         ledger=ledger,
         executor=executor,
-        engine=Engine(ledger=ledger, agent=agent, feed=feed, results=results),
+        engine=Engine(
+            ledger=ledger, agent=agent, feed=feed, results=results, subscriptions=subscriptions, callbacks=callbacks
+        ),
         callbacks=callbacks,
         plugins=source,
         catalog=catalog,
@@ -378,6 +375,22 @@ def _agent_rules(settings: Settings, kind: str) -> AgentRules:
             ageing_s=jobs.ageing_s,
         ),
     )
+
+
+def _notifications(settings: Settings, ledger: Ledger) -> tuple[Subscriptions, Callbacks]:
+    """Return who knows the secrets of notifications, and who sends them."""
+    told, key = settings.notifications, settings.security.secret_key
+    receivers = ReceiverPolicy(
+        allow_private_addresses=settings.security.allow_private_addresses,
+        timeout_s=told.timeout_s,
+        allow_http=told.allow_http,
+        allowed_hosts=frozenset(host.lower() for host in told.allowed_hosts),
+    )
+    seal = Seal(key.encode() if key else key_of_home(settings.home / "secret.key"))
+    secrets = [SigningSecret(**msgspec.structs.asdict(one)) for one in told.secrets]
+    subscriptions = Subscriptions(ledger, seal, receivers, secrets)
+    pace = Pace(retries=told.retries_s, progress=told.progress_s)
+    return subscriptions, Callbacks(ledger, partial(post, policy=receivers), pace, authorize=subscriptions.headers)
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

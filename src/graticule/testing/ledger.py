@@ -9,7 +9,7 @@ import pytest
 
 from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, Ledger, Notice
+from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, Ledger, Notice, Profile
 from graticule.jobs.queue import QueueRules
 from graticule.ogc.jobs import JobStatus
 from graticule.ogc.processes import Subscriber
@@ -57,6 +57,12 @@ def give_up(lost: Job) -> Job:
     """Return a job as it is when nobody runs it any more."""
     failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail="gone"))
     return lost.moved_to("failed", at=NOON + 9, failure=failure)
+
+
+def profile(name: str, **fields: Any) -> Profile:
+    """Return a notification profile."""
+    kept = {"workspace": "default", "actor": "ada", "type": "bearer", "sealed": b"s", "created": NOON, "updated": NOON}
+    return Profile(**{**kept, "name": name, **fields})
 
 
 class LedgerContract:
@@ -438,6 +444,52 @@ class LedgerContract:
 
         assert await ledger.notices_of(notice.key) == []
         assert await ledger.due(at=NOON, limit=5) == []
+
+    async def test_a_notice_that_was_given_up_is_due_when_it_waits_again(self, ledger: Ledger) -> None:
+        notice = await ended(ledger, watched("j1"))
+        await ledger.note(msgspec.structs.replace(notice, status="undelivered", attempts=7, last_error="why"))
+
+        again = msgspec.structs.replace(notice, not_before=NOON + 90, updated=NOON + 90, last_error="why")
+        await ledger.note(again)
+
+        assert await ledger.due(at=NOON + 90, limit=5) == [again]
+
+    # --- notification profiles --------------------------------------------------------------------------------------
+
+    async def test_profiles_are_found_by_name_in_the_order_of_names(self, ledger: Ledger) -> None:
+        for name in ("station", "archive"):
+            assert await ledger.keep_profile(profile(name)) is True
+
+        assert await ledger.profiles("default", "ada") == [profile("archive"), profile("station")]
+        assert await ledger.profiles("default", "ada", "station") == [profile("station")]
+        assert await ledger.profiles("default", "ada", "nobody") == []
+
+    async def test_a_profile_takes_the_place_of_its_namesake(self, ledger: Ledger) -> None:
+        await ledger.keep_profile(profile("station"))
+
+        later = profile("station", type="basic", sealed=b"other", created=NOON + 5, updated=NOON + 5)
+
+        assert await ledger.keep_profile(later) is False
+        assert await ledger.profiles("default", "ada") == [msgspec.structs.replace(later, created=NOON)]
+
+    async def test_profiles_belong_to_one_actor_in_one_workspace(self, ledger: Ledger) -> None:
+        kept = [profile("p"), profile("p", actor="eve", sealed=b"e"), profile("p", workspace="other", sealed=b"o")]
+        for one in kept:
+            assert await ledger.keep_profile(one) is True
+
+        assert await ledger.drop_profile("default", "eve", "p") is True
+
+        assert await ledger.profiles("default", "ada") == [kept[0]]
+        assert await ledger.profiles("default", "eve") == []
+        assert await ledger.profiles("other", "ada") == [kept[2]]
+
+    async def test_a_profile_is_dropped_once(self, ledger: Ledger) -> None:
+        await ledger.keep_profile(profile("p"))
+
+        assert await ledger.drop_profile("default", "ada", "p") is True
+        assert await ledger.drop_profile("default", "ada", "p") is False
+
+    # --- retention ---
 
     async def test_successful_jobs_may_lose_their_results_when_they_are_old(self, ledger: Ledger) -> None:
         for name, end in (("late", 9), ("early", 1), ("middle", 5)):

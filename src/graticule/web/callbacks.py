@@ -12,16 +12,23 @@ from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.runtime.parts import Parts
 from graticule.web.documents import Results, results_parts, status_info
 
-INLINE_BYTES = 64 << 10
-"""Most bytes of values that stand inline in a results document that is sent; receivers fetch the others by link."""
+BODY_BYTES = 64 << 10
+"""Most bytes that are sent; receivers fetch what is larger by link."""
+
+INLINE_BYTES = BODY_BYTES // 2
+"""Most bytes of values that stand inline in a results document; encoded they are up to a third larger."""
+
+_TEXT = 4096
+"""Characters of a text in a status document that would be too large otherwise."""
 
 _execute = msgspec.json.Decoder(Execute)
 
 
 def callback_document(parts: Parts, job: Job, kind: NoticeKind) -> bytes:
-    """Return what is sent: the results document of a success, else the status document.
+    """Return what is sent: the results document of a success, else the status document; at most `BODY_BYTES`.
 
-    The status document of a failed job holds the exception; that of a dismissed one says so.
+    The status document of a failed job holds the exception; that of a dismissed one says so. Results of which even the
+    links are too many are told by the status document, which links them.
 
     Parameters
     ----------
@@ -33,7 +40,7 @@ def callback_document(parts: Parts, job: Job, kind: NoticeKind) -> bytes:
         What is told.
     """
     if kind != "success":
-        return msgspec.json.encode(status_info(job, job.base))
+        return _status(job)
     results = Results(
         job=job,
         manifest=job.outputs(),
@@ -42,7 +49,24 @@ def callback_document(parts: Parts, job: Job, kind: NoticeKind) -> bytes:
         store=parts.engine.results,
         base=job.base,
     )
-    return b"".join(part for part in results_parts(results, _too_large()) if isinstance(part, bytes))
+    for by_link in (_too_large(), lambda _: True):
+        document = b"".join(part for part in results_parts(results, by_link) if isinstance(part, bytes))
+        if len(document) <= BODY_BYTES:
+            return document
+    return _status(job)
+
+
+def _status(job: Job) -> bytes:
+    """Return the status document; one that is too large leaves out its many faults, which the job itself tells."""
+    status = status_info(job, job.base)
+    document = msgspec.json.encode(status)
+    if len(document) <= BODY_BYTES:
+        return document
+    exception = status.exception
+    if exception is not None:
+        exception = msgspec.structs.replace(exception, detail=exception.detail[:_TEXT], errors=None)
+    message = (status.message or "")[:_TEXT] or None
+    return msgspec.json.encode(msgspec.structs.replace(status, message=message, exception=exception))
 
 
 def _too_large() -> Callable[[StoredValue], bool]:

@@ -72,6 +72,8 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         links += [
             Link(href=f"{here}/logs/{step}", rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")
         ]
+    if job.subscriber:
+        links.append(Link(href=f"{here}/notifications", rel="related", type=JSON, title="Notifications"))
     return StatusInfo(
         id=job.id,
         job_id=job.id,
@@ -81,10 +83,10 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         status=job.status,
         message=job.message or None,
         progress=job.progress,
-        created=_moment(job.created),
-        started=_moment(job.started),
-        finished=_moment(job.finished),
-        updated=_moment(job.updated),
+        created=moment(job.created),
+        started=moment(job.started),
+        finished=moment(job.finished),
+        updated=moment(job.updated),
         exception=exception,
         links=links,
     )
@@ -99,7 +101,8 @@ def failure_problem(job: Job, instance: str) -> Problem:
     raise ValueError(f"job {job.id} did not fail")
 
 
-def _moment(microseconds: int) -> str | None:
+def moment(microseconds: int) -> str | None:
+    """Return a moment of the ledger as documents write it; None: not yet."""
     if not microseconds:
         return None
     seconds, fraction = divmod(microseconds, 1_000_000)

@@ -39,6 +39,10 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.OutputNotProduced: Problem(404, f"{PART1}/no-such-output", "Output not produced"),
     errors.ContentLost: Problem(404, _own("content-lost"), "Content lost"),
     errors.NoSuchFile: Problem(404, _own("no-such-file"), "No such file"),
+    errors.NoSuchNotice: Problem(404, _own("no-such-notification"), "No such notification"),
+    errors.NoSuchNotificationProfile: Problem(
+        404, _own("no-such-notification-profile"), "No such notification profile"
+    ),
     errors.MalformedRequest: Problem(400, _own("malformed-request"), "Malformed request"),
     errors.HeadTooLarge: Problem(431, _own("head-too-large"), "Request head too large"),
     errors.RequestStalled: Problem(408, _own("request-stalled"), "Request stalled"),

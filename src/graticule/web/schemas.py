@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graticule.ogc.common import CRS84, CRS84H
+from graticule.ogc.notifications import MOST_SECRETS, PASSWORD, PROFILE_NAME, SECRET, TOKEN, USERNAME
 
 Schema = dict[str, Any]
 
@@ -101,6 +102,32 @@ def _geometry(kind: str) -> Schema:
         ["type", "coordinates"],
     )
 
+
+def _exactly(properties: dict[str, Schema]) -> Schema:
+    """Return an object with these members and no others."""
+    return _object(properties, list(properties), additionalProperties=False)
+
+
+_SECRET = _text("24 to 64 bytes as base64.", pattern=SECRET)
+_CREDENTIALS = [
+    _exactly(
+        {
+            "type": _text("Signatures by the headers of Standard Webhooks.", enum=["hmac"]),
+            "secret": {
+                "description": "Several while they are exchanged: each signs.",
+                "anyOf": [_SECRET, _list(_SECRET, minItems=1, maxItems=MOST_SECRETS)],
+            },
+        }
+    ),
+    _exactly(
+        {
+            "type": _text(enum=["basic"]),
+            "username": _text(pattern=USERNAME),
+            "password": _text(pattern=PASSWORD),
+        }
+    ),
+    _exactly({"type": _text(enum=["bearer"]), "token": _text(pattern=TOKEN)}),
+]
 
 COMPONENTS: dict[str, Schema] = {
     # --- every resource ---
@@ -232,10 +259,17 @@ COMPONENTS: dict[str, Schema] = {
             "successUri": _address("Gets the results by POST."),
             "inProgressUri": _address("Gets the status by POST whenever it changes."),
             "failedUri": _address("Gets the status with its problem by POST."),
+            "authorization": ref("authorization"),
         },
         nullable=True,
         description="Whom to tell about the job.",
     ),
+    "authorization": {
+        "description": "How the receiver knows that it is told by this service. Secrets are never shown again.",
+        "nullable": True,
+        "anyOf": [*_CREDENTIALS, _exactly({"profile": _text("Name of a notification profile.", pattern=PROFILE_NAME)})],
+    },
+    "credentials": {"description": "What a notification profile holds.", "anyOf": _CREDENTIALS},
     "execute": _object(
         {
             "inputs": {
@@ -288,6 +322,38 @@ COMPONENTS: dict[str, Schema] = {
         ["id", "jobID", "type", "status"],
     ),
     "jobList": _object({"jobs": _list(ref("statusInfo")), "links": _LINKS}, ["jobs", "links"]),
+    # --- notifications ---
+    "notification": _object(
+        {
+            "number": {"type": "integer", "minimum": 1},
+            "kind": _text(enum=["success", "inProgress", "failed"]),
+            "host": _text("Host and port of the address that is told."),
+            "status": _text(enum=["waiting", "delivered", "undelivered"]),
+            "attempts": {"type": "integer", "minimum": 0},
+            "lastError": _text("Why the last attempt failed.", nullable=True),
+            "nextAttempt": {**_MOMENT, "nullable": True},
+            "created": _MOMENT,
+            "updated": _MOMENT,
+            "links": _LINKS,
+        },
+        ["number", "kind", "host", "status", "attempts"],
+    ),
+    "notificationList": _object(
+        {"notifications": _list(ref("notification")), "links": _LINKS}, ["notifications", "links"]
+    ),
+    "notificationProfile": _object(
+        {
+            "name": _text(),
+            "type": _text(enum=["hmac", "basic", "bearer"]),
+            "created": _MOMENT,
+            "updated": _MOMENT,
+            "links": _LINKS,
+        },
+        ["name", "type"],
+    ),
+    "notificationProfileList": _object(
+        {"profiles": _list(ref("notificationProfile")), "links": _LINKS}, ["profiles", "links"]
+    ),
     # --- files ---
     "content": _text("The bytes themselves.", format="binary", minLength=1),
     "fileForm": _object({"file": _text("The file.", format="binary", minLength=1)}, ["file"]),

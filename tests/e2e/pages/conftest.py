@@ -171,11 +171,11 @@ class Jobs:
         assert answer.status_code == 303, answer.text
         return urlsplit(answer.headers["location"]).path
 
-    def execute(self, process: str, inputs: dict[str, Any]) -> str:
-        """Send an execute request; return the path of its job."""
+    def execute(self, process: str, inputs: dict[str, Any], **more: Any) -> str:
+        """Send an execute request with more members; return the path of its job."""
         answer = httpx2.post(
-            f"{self.base}/processes/{process}/execution", json={"inputs": inputs}, headers={"Prefer": "respond-async"},
-            trust_env=False, timeout=30,
+            f"{self.base}/processes/{process}/execution", json={"inputs": inputs, **more},
+            headers={"Prefer": "respond-async"}, trust_env=False, timeout=30,
         )  # fmt: skip
         assert answer.status_code == 201, answer.text
         return urlsplit(answer.headers["location"]).path

@@ -21,6 +21,7 @@ NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), sel
 PAGES = (
     "landing", "processes", "plain form", "form of every kind", "form with faults", "conformance", "jobs", "no jobs",
     "running job", "raster job", "map job", "job of every kind", "failed job", "results", "files", "api", "not found",
+    "told job", "notifications", "notification profiles", "notification profile",
 )  # fmt: skip
 
 
@@ -49,7 +50,14 @@ def paths(jobs: Any) -> dict[str, str]:
         "not found": "/nothing",
         "job with a long name": jobs.execute(TALK, {}),
     }
-    for name in ("raster job", "map job", "failed job"):
+    subscriber = {"successUri": "https://station.invalid/told", "authorization": {"profile": "station"}}
+    profile = f"{jobs.base}/notification-profiles/station"
+    httpx2.put(profile, json={"type": "bearer", "token": "t"}, trust_env=False).raise_for_status()
+    found["told job"] = told = jobs.execute("echo", {"message": "hello"}, subscriber=subscriber)
+    found["notifications"] = f"{told}/notifications"
+    found["notification profiles"] = "/notification-profiles"
+    found["notification profile"] = "/notification-profiles/station"
+    for name in ("raster job", "map job", "failed job", "told job"):
         jobs.ended(found[name])
     return found
 

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from graticule.data.fetch import FetchPolicy
-from graticule.data.post import Unsent, post
+from graticule.data.post import ReceiverPolicy, Unsent, post
 from tests.receiver import Receiver, receiver
 
 pytestmark = pytest.mark.anyio
 
-HERE = FetchPolicy(allow_private_addresses=True, timeout_s=5)
-HASTY = FetchPolicy(allow_private_addresses=True, timeout_s=0.3)
+HERE = ReceiverPolicy(allow_private_addresses=True, timeout_s=5)
+HASTY = ReceiverPolicy(allow_private_addresses=True, timeout_s=0.3)
 JSON = {"content-type": "application/json"}
 
 
@@ -103,8 +102,24 @@ async def test_a_name_with_a_private_address_is_refused(
     pretend(monkeypatch, *addresses)
 
     with pytest.raises(Unsent, match="private"):
-        await post(f"http://told.example:{subscriber.port}/x", b"{}", JSON, FetchPolicy(timeout_s=5))
+        await post(
+            f"http://told.example:{subscriber.port}/x", b"{}", JSON, ReceiverPolicy(timeout_s=5, allow_http=True)
+        )
     assert subscriber.told == []
+
+
+@pytest.mark.parametrize("allowed", ["told.example", "told.example:{port}"])
+async def test_a_host_that_is_allowed_is_told_at_a_private_address_and_by_http(
+    subscriber: Receiver, monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    pretend(monkeypatch, "127.0.0.1")
+    policy = ReceiverPolicy(timeout_s=5, allowed_hosts=frozenset({allowed.format(port=subscriber.port)}))
+
+    assert await post(f"http://told.example:{subscriber.port}/x", b"{}", JSON, policy) == 200
+    with pytest.raises(Unsent, match="https"):
+        await post(f"http://else.example:{subscriber.port}/x", b"{}", JSON, policy)
+    with pytest.raises(Unsent, match="private"):
+        await post(f"https://else.example:{subscriber.port}/x", b"{}", JSON, policy)
 
 
 async def test_a_name_that_nobody_knows_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:

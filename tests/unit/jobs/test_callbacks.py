@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from graticule.data.fetch import FetchPolicy
-from graticule.data.post import post
-from graticule.jobs.callbacks import Callbacks, Pace, check_subscriber
+from graticule.data.post import ReceiverPolicy, Unsent, post
+from graticule.jobs.agent import now
+from graticule.jobs.callbacks import Callbacks, Pace
 from graticule.jobs.job import Job, NoticeKind
 from graticule.jobs.ledger import Notice
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.subscriptions import Message
 from graticule.ogc.processes import Subscriber
 from graticule.testing.ledger import NOON, running
 from tests.receiver import SECONDS, Receiver, receiver
@@ -25,8 +28,8 @@ from tests.receiver import SECONDS, Receiver, receiver
 pytestmark = pytest.mark.anyio
 
 QUICK = Pace(retries=(0.05, 0.05, 0.05), jitter=0, progress=0.3)
-HERE = FetchPolicy(allow_private_addresses=True, timeout_s=5)
-ELSEWHERE = FetchPolicy(timeout_s=5)
+HERE = ReceiverPolicy(allow_private_addresses=True, timeout_s=5)
+ELSEWHERE = ReceiverPolicy(timeout_s=5)
 
 
 def document(job: Job, kind: NoticeKind) -> bytes:
@@ -111,7 +114,8 @@ async def test_a_notice_says_what_it_is_and_whose(
 
     (told,) = await asyncio.to_thread(subscriber.wait, "/success")
     assert told.headers["content-type"] == "application/json"
-    assert told.headers["webhook-id"] == "j1.success"
+    assert told.headers["webhook-id"] == "j1_success"
+    assert abs(int(told.headers["webhook-timestamp"]) - time.time()) < SECONDS
     assert told.headers["link"] == '<http://here/jobs/j1>; rel="monitor"'
 
 
@@ -276,6 +280,89 @@ async def test_a_slow_receiver_keeps_nobody_else_waiting(
         assert subscriber.told == []
 
 
+async def test_a_host_that_fails_is_left_alone_and_then_asked_once(ledger: SqliteLedger, subscriber: Receiver) -> None:
+    subscriber.statuses["/success"] = [500] * 9
+    pace = Pace(retries=(0.05,) * 20, jitter=0, failures=3, rest=0.15, at_once_per_host=1)
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), pace)
+    jobs = [watched(subscriber, f"j{number}", success_uri="/success") for number in range(10)]
+    for job in jobs:
+        await ledger.add(job)
+        await ledger.finish(job.moved_to("successful", at=now()))
+    callbacks.start(document)
+
+    for job in jobs:
+        await settled(ledger, job, lambda notice: notice.status == "delivered")
+
+    moments = [told.moment for told in subscriber.told]
+    assert [told.status for told in subscriber.told] == [500] * 9 + [200] * 10
+    # After the third failure in a row each further one costs a rest, whatever waits; after a success nothing does.
+    assert all(pause >= pace.rest * 0.9 for pause in map(operator.sub, moments[3:10], moments[2:9]))
+    assert moments[-1] - moments[9] < 2
+    await callbacks.close()
+
+
+async def test_each_notice_for_a_dead_host_is_given_up_though_the_host_is_asked_seldom(
+    ledger: SqliteLedger, subscriber: Receiver
+) -> None:
+    subscriber.statuses["/success"] = [503] * 99
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), Pace(retries=(0.05,) * 3, jitter=0, failures=3, rest=0.1))
+    jobs = [watched(subscriber, f"j{number:02}", success_uri="/success") for number in range(30)]
+    for job in jobs:
+        await ledger.add(job)
+        await ledger.finish(job.moved_to("successful", at=now()))
+    callbacks.start(document)
+
+    for job in jobs:
+        notice = await settled(ledger, job, lambda notice: notice.status == "undelivered")
+        assert notice.attempts == 4
+        assert "it answered 503" in notice.last_error
+
+    assert len(subscriber.told) < 30
+    await callbacks.close()
+
+
+async def test_an_undelivered_notice_is_sent_again_when_somebody_asks(
+    ledger: SqliteLedger, subscriber: Receiver
+) -> None:
+    subscriber.statuses["/success"] = [500] * 2
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), Pace(retries=(0.05,), jitter=0, failures=2, rest=60))
+    callbacks.start(document)
+    job = watched(subscriber, success_uri="/success")
+    await ledger.add(job)
+    await end(ledger, callbacks, job)
+    given_up = await settled(ledger, job, lambda notice: notice.status == "undelivered")
+
+    again = await callbacks.send_again(given_up)
+
+    assert (again.status, again.attempts) == ("waiting", 0)
+    assert (await settled(ledger, job, lambda notice: notice.status == "delivered")).attempts == 1
+    assert len({told.headers["webhook-id"] for told in subscriber.told}) == 1
+    await callbacks.close()
+
+
+async def test_what_cannot_be_authorized_is_not_sent_and_its_host_is_not_blamed(
+    ledger: SqliteLedger, subscriber: Receiver
+) -> None:
+    async def authorize(job: Job, message: Message) -> dict[str, str]:
+        if job.id.startswith("bad"):
+            raise Unsent("its profile is gone")
+        return {"webhook-signature": f"{message.id} {message.body.decode()}"}
+
+    pace = Pace(retries=(), failures=1, rest=60)
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), pace, authorize=authorize)
+    callbacks.start(document)
+    for name in ("bad", "good"):
+        job = watched(subscriber, name, success_uri="/success")
+        await ledger.add(job)
+        await end(ledger, callbacks, job)
+
+    bad = watched(subscriber, "bad", success_uri="/success")
+    assert (await settled(ledger, bad, lambda notice: notice.attempts > 0)).last_error == "its profile is gone"
+    (told,) = await asyncio.to_thread(subscriber.wait, "/success")
+    assert told.headers["webhook-signature"].startswith("good_success {")
+    await callbacks.close()
+
+
 async def test_a_removed_job_is_not_told_of(ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver) -> None:
     subscriber.statuses["/success"] = [500]
     job = watched(subscriber, success_uri="/success")
@@ -296,20 +383,41 @@ def at(job: Job, progress: int) -> Job:
     return msgspec.structs.replace(job, progress=progress, revision=job.revision + progress)
 
 
-async def test_progress_is_told_at_the_start_and_then_the_latest_of_each_pause(
+async def test_progress_is_told_at_the_start_and_at_each_step(callbacks: Callbacks, subscriber: Receiver) -> None:
+    job = watched(subscriber, in_progress_uri="/progress")
+    callbacks.began(job)
+    await heard(subscriber, "/progress")
+
+    for times, percent in ((2, 10), (3, 20), (4, 45)):
+        callbacks.progressed(at(job, percent - 1))  # less than a step: the next one comes before its time
+        callbacks.progressed(at(job, percent))
+        await heard(subscriber, "/progress", times)
+
+    assert [told.document["progress"] for told in subscriber.at("/progress")] == [0, 10, 20, 45]
+
+
+async def test_a_job_that_does_not_come_on_is_told_of_once_only(callbacks: Callbacks, subscriber: Receiver) -> None:
+    callbacks.began(watched(subscriber, in_progress_uri="/progress"))
+
+    await asyncio.sleep(2 * QUICK.progress)
+
+    assert len(subscriber.told) == 1
+
+
+async def test_small_progress_is_told_after_a_pause_the_latest_alone(
     callbacks: Callbacks, subscriber: Receiver
 ) -> None:
     job = watched(subscriber, in_progress_uri="/progress")
     callbacks.began(job)
     await heard(subscriber, "/progress")
 
-    for percent in range(1, 40):
+    for percent in range(1, 10):
         callbacks.progressed(at(job, percent))
     await heard(subscriber, "/progress", 2)
     await asyncio.sleep(2 * QUICK.progress)
 
     first, second = subscriber.at("/progress")
-    assert [first.document["progress"], second.document["progress"]] == [0, 39]
+    assert [first.document["progress"], second.document["progress"]] == [0, 9]
     assert second.moment - first.moment >= QUICK.progress * 0.9
 
 
@@ -354,44 +462,3 @@ async def test_progress_that_nobody_takes_is_not_sent_again(callbacks: Callbacks
     await heard(subscriber, "/progress")
     await asyncio.sleep(2 * QUICK.progress)
     assert len(subscriber.told) == 1
-
-
-# --- before there is a job -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "word"),
-    [
-        ("ftp://told.example/x", "ftp"),
-        ("file:///etc/passwd", "file"),
-        ("told.example", "http"),
-        ("http://", "valid"),
-        ("http://127.0.0.1:8080/x", "private"),
-        ("http://2130706433/x", "private"),
-        ("http://localhost/x", "private"),
-        ("http://[::1]/x", "private"),
-        ("http://169.254.169.254/latest", "private"),
-        ("http://told.example:25/x", "port"),
-        ("https://me:secret@told.example/x", "password"),
-    ],
-)
-def test_an_address_that_cannot_be_told_is_a_fault_at_its_place(address: str, word: str) -> None:
-    subscriber = Subscriber(success_uri="https://told.example/x", failed_uri=address)
-
-    (fault,) = check_subscriber(subscriber, ELSEWHERE)
-
-    assert fault.pointer == "/subscriber/failedUri"
-    assert word in fault.message
-
-
-def test_each_address_is_checked() -> None:
-    subscriber = Subscriber(success_url="x:", success_uri="x:", in_progress_uri="x:", failed_uri="x:")
-
-    pointers = {fault.pointer for fault in check_subscriber(subscriber, ELSEWHERE)}
-
-    assert pointers == {f"/subscriber/{name}" for name in ("successUrl", "successUri", "inProgressUri", "failedUri")}
-
-
-@pytest.mark.parametrize("address", ["https://told.example/x?key=1", "http://told.example:8080/", "http://9.9.9.9:443"])
-def test_a_public_address_is_no_fault(address: str) -> None:
-    assert check_subscriber(Subscriber(success_uri=address), ELSEWHERE) == []

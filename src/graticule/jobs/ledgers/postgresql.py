@@ -35,7 +35,7 @@ _READERS = 4
 _ANSWER_S = 5.0
 """Seconds to wait for a connection that reads; then the ledger is unavailable."""
 _CONNECT_S = 3
-_TRIES = 3
+_TRIES = 5
 """How often a group is tried that deadlocked with another process's, or whose connection was lost."""
 _LEAD_S = 2.0
 """Seconds between two looks whether the leader's place is free."""
@@ -149,9 +149,9 @@ class PostgresqlLedger(SqlLedger):
         self._heard_at_claim = self._heard
         return super().claim(claim)
 
-    def _claim(self, db: _Connection, claim: Claim) -> list[Job]:
-        db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
-        return super()._claim(db, claim)
+    def _begin_group(self, db: _Connection, *, claims: bool) -> None:
+        if claims:  # before any row is locked, else two groups could wait for each other
+            db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
 
     def _took(self, future: asyncio.Future[list[Job]], claim: Claim) -> None:
         """Know that nothing is left to claim, unless somebody has said otherwise meanwhile."""
@@ -230,7 +230,7 @@ class PostgresqlLedger(SqlLedger):
     # --- reading ----------------------------------------------------------------------------------------------------
 
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
-        for attempt in (1, 2):
+        for connections_left in range(_READERS, -1, -1):
             try:
                 async with self._pool.connection() as connection:
                     cursor = await connection.execute(_translated(sql), values, prepare=True)
@@ -238,7 +238,7 @@ class PostgresqlLedger(SqlLedger):
             except (PoolTimeout, PoolClosed) as error:
                 raise LedgerUnavailable("no connection to the database") from error
             except psycopg.OperationalError as error:
-                if attempt == 2:  # the pool had one connection from before, and gives another one now
+                if not connections_left:  # until then it may be one from before the database was started anew
                     raise LedgerUnavailable(str(error).strip().partition("\n")[0]) from error
         raise AssertionError
 

@@ -16,14 +16,14 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, News, Notice, Page
+from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, News, Notice, Page, Profile
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -64,12 +64,20 @@ _REPORT = (
     f"INSERT INTO agents ({', '.join(_AGENT)}) VALUES ({', '.join('?' * len(_AGENT))}) ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{name}=excluded.{name}" for name in _AGENT if name != "id")
 )
+_PROFILE = Profile.__struct_fields__
+_KEEP_PROFILE = (
+    f"INSERT INTO notification_profiles ({', '.join(_PROFILE)}) VALUES ({', '.join('?' * len(_PROFILE))})"
+    " ON CONFLICT (workspace, actor, name)"
+    " DO UPDATE SET type=excluded.type, sealed=excluded.sealed, updated=excluded.updated"
+)
+_THIS_PROFILE = "WHERE workspace=? AND actor=? AND name=?"
 _PAUSE = 0.0004
 """Seconds that the writer waits for more changes if it has fewer than the last time: half as many groups to flush."""
 _GROUP = 256
 """Changes in one transaction at most: bounds how long the first of them waits."""
 
 _log = logging.getLogger("graticule.ledger")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class _Change:
@@ -79,7 +87,7 @@ class _Change:
 
     def __init__(self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False) -> None:
         self.kind = kind
-        """``add``, ``take``, ``finish`` or ``discard`` of one job, or ``other``: a function of the connection."""
+        """``add``, ``take``, ``finish`` or ``discard`` of one job; ``claim`` or ``other``: a function of the connection."""
         self.job: Job = what
         self.apply: Callable[[Connection], Any] = what
         self.future = future
@@ -284,7 +292,8 @@ class SqlLedger(ABC):
 
     def claim(self, claim: Claim) -> asyncio.Future[list[Job]]:
         # Early where nobody else claims: the owner's job processes die with it, so the work may begin at once.
-        future = self._change(lambda db: self._claim(db, claim), early=not self.shared)
+        early = not self.shared
+        future = self._change(lambda db: _claim(db, claim, self._lock_free), early=early, kind="claim")
         future.add_done_callback(lambda done: self._took(done, claim))
         return future
 
@@ -376,7 +385,26 @@ class SqlLedger(ABC):
         values = (
             notice.status, notice.updated, notice.not_before, notice.attempts, notice.last_error, notice.seq, notice.job
         )  # fmt: skip
-        return self._change(lambda db: db.execute(_NOTE, values) and None)
+
+        def apply(db: Connection) -> None:
+            db.execute(_NOTE, values)
+            if self.shared and notice.status == "waiting":
+                self._news.append(News("ended", notice.key))  # whoever delivers must look
+
+        return self._change(apply)
+
+    def keep_profile(self, profile: Profile) -> asyncio.Future[bool]:
+        def apply(db: Connection) -> bool:
+            key = (profile.workspace, profile.actor, profile.name)
+            known = db.execute(f"SELECT 1 FROM notification_profiles {_THIS_PROFILE}", key).fetchone()
+            db.execute(_KEEP_PROFILE, msgspec.structs.astuple(profile))
+            return known is None
+
+        return self._change(apply)
+
+    def drop_profile(self, workspace: str, actor: str, name: str) -> asyncio.Future[bool]:
+        sql, key = f"DELETE FROM notification_profiles {_THIS_PROFILE}", (workspace, actor, name)
+        return self._change(lambda db: db.execute(sql, key).rowcount > 0)
 
     def report(self, agent: AgentRecord) -> asyncio.Future[None]:
         values = msgspec.structs.astuple(agent)
@@ -443,7 +471,7 @@ class SqlLedger(ABC):
     async def due(self, *, at: int, limit: int, without_hosts: Collection[str] = ()) -> list[Notice]:
         elsewhere = f" AND host NOT IN ({', '.join('?' * len(without_hosts))})" if without_hosts else ""
         sql = f"{_NOTICES} WHERE status='waiting' AND not_before<=?{elsewhere} ORDER BY not_before LIMIT ?"
-        return [_notice(row) for row in await self._read(sql, (at, *without_hosts, limit))]
+        return [_read_as(Notice, row) for row in await self._read(sql, (at, *without_hosts, limit))]
 
     async def next_due(self, *, after: int) -> int | None:
         sql = "SELECT min(not_before) FROM outbox WHERE status='waiting' AND not_before>?"
@@ -452,19 +480,25 @@ class SqlLedger(ABC):
 
     async def notices_of(self, key: JobKey) -> list[Notice]:
         sql = f"{_NOTICES} WHERE job=? AND workspace=? ORDER BY seq"
-        return [_notice(row) for row in await self._read(sql, (key.id, key.workspace))]
+        return [_read_as(Notice, row) for row in await self._read(sql, (key.id, key.workspace))]
+
+    async def profiles(self, workspace: str, actor: str, name: str | None = None) -> list[Profile]:
+        sql = f"SELECT {', '.join(_PROFILE)} FROM notification_profiles WHERE workspace=? AND actor=?"
+        only = "" if name is None else " AND name=?"
+        values = (workspace, actor) if name is None else (workspace, actor, name)
+        return [_read_as(Profile, row) for row in await self._read(f"{sql}{only} ORDER BY name", values)]
 
     async def agents(self, *, since: int) -> list[AgentRecord]:
         sql = f"SELECT {', '.join(_AGENT)} FROM agents WHERE seen>=? ORDER BY started"
-        return [AgentRecord(**dict(zip(_AGENT, row, strict=True))) for row in await self._read(sql, (since,))]
+        return [_read_as(AgentRecord, row) for row in await self._read(sql, (since,))]
 
     # --- the writer -------------------------------------------------------------------------------------------------
 
     _lock_free = ""
     """Ends a SELECT whose rows are about to be changed, leaving out those that somebody else changes now."""
 
-    def _claim(self, db: Connection, claim: Claim) -> list[Job]:
-        return _claim(db, claim)
+    def _begin_group(self, db: Connection, *, claims: bool) -> None:
+        """Do what must come first in a group of changes, some of which may be claims."""
 
     def _find_to_change(self, db: Connection, key: JobKey) -> Job:
         row = db.execute(f"{SELECT} WHERE id=? AND workspace=?{self._lock}", (key.id, key.workspace)).fetchone()
@@ -490,8 +524,10 @@ class SqlLedger(ABC):
     def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
         return self._gather(_Change(self._loop.create_future(), kind, job))
 
-    def _change(self, apply: Callable[[Connection], Any], *, early: bool = False) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), "other", apply, early=early))
+    def _change(
+        self, apply: Callable[[Connection], Any], *, kind: str = "other", early: bool = False
+    ) -> asyncio.Future[Any]:
+        return self._gather(_Change(self._loop.create_future(), kind, apply, early=early))
 
     def _gather(self, change: _Change) -> asyncio.Future[Any]:
         """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
@@ -535,10 +571,11 @@ class SqlLedger(ABC):
 
     def _apply_all(self, db: Connection, group: list[_Change]) -> None:
         self._news.clear()
+        self._begin_group(db, claims=any(change.kind == "claim" for change in group))
         batch = _Batch(self._news.append if self.shared else None)
         for change in group:
             change.error = None
-            if change.kind == "other" or not batch.fold(change):
+            if change.kind in ("other", "claim") or not batch.fold(change):
                 batch.write(db)
                 self._apply(db, change)
         batch.write(db)
@@ -573,7 +610,7 @@ def _resolve(group: list[_Change]) -> None:
             change.future.set_result(change.result)
 
 
-def _claim(db: Connection, claim: Claim) -> list[Job]:
+def _claim(db: Connection, claim: Claim, lock: str) -> list[Job]:
     """Take the jobs that are next by the queue's policy."""
     lanes: dict[Lane, Sequence[Head]] = {}
     for (name,) in db.execute(_LANES, ()).fetchall():
@@ -588,7 +625,8 @@ def _claim(db: Connection, claim: Claim) -> list[Job]:
     order = {head.seq: number for number, head in enumerate(chosen)}
     sql = (
         "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1, started=?, updated=?,"
-        f" lease_end=?, revision=revision+1 WHERE seq IN ({', '.join('?' * len(chosen))}) AND status='accepted'"
+        " lease_end=?, revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
+        f" AND seq IN ({', '.join('?' * len(chosen))}){lock})"
         f" RETURNING seq, {', '.join(COLUMNS)}"
     )
     rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
@@ -605,8 +643,9 @@ def _job(row: Sequence[Any]) -> Job:
     return Job(**values)
 
 
-def _notice(row: Sequence[Any]) -> Notice:
-    return Notice(**dict(zip(_NOTICE, row, strict=True)))
+def _read_as(kind: type[_T], row: Sequence[Any]) -> _T:
+    """Return a row whose columns are the fields of a struct, in their order, as that struct."""
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
 
 
 def _conditions(query: JobQuery) -> tuple[list[str], list[Any]]:

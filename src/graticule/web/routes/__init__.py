@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from graticule.web.dialects import pygeoapi
-from graticule.web.routes import api, execution, execution_kvp, files, forms, jobs, landing, previews, processes, static
+from graticule.web.routes import (
+    api,
+    execution,
+    execution_kvp,
+    files,
+    forms,
+    jobs,
+    landing,
+    notifications,
+    previews,
+    processes,
+    static,
+)  # fmt: skip
 from graticule.web.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -12,6 +24,7 @@ ROUTES: tuple[Route, ...] = (
     *processes.routes.routes,
     *execution.routes.routes,
     *jobs.routes.routes,
+    *notifications.routes.routes,
     *execution_kvp.routes.routes,
     *files.routes.routes,
     *pygeoapi.routes.routes,

@@ -85,6 +85,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         ExecutionRequest(
             execute=body,
             body=received,
+            subscription=await jobs.subscription(body, received),
             base=base_of(request),
             sync=mode.waits,
             files=await jobs.look_up(body, base_of(request), received),

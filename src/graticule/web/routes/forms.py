@@ -1,4 +1,4 @@
-"""What the forms of the pages post: they run a process, or dismiss a job, and lead on to a page."""
+"""What the forms of the pages post: they run a process, dismiss a job, tell of it again, and lead on to a page."""
 
 from __future__ import annotations
 
@@ -90,6 +90,15 @@ async def dismiss(request: Request) -> Response:
     job = await jobs.get(request.path_params["jobID"])
     await jobs.dismiss(job.id)
     return _see(f"{base_of(request)}/jobs" if job.ended else f"{base_of(request)}/jobs/{job.id}")
+
+
+@routes.post("/jobs/{jobID}/notifications/{number}/form", hidden=True)
+async def send_again(request: Request) -> Response:
+    """Send a message to the subscriber of a job again, and lead back to the list of them."""
+    _check_site(request)
+    job_id = request.path_params["jobID"]
+    await workspace_of(request).jobs.send_again(job_id, request.path_params["number"])
+    return _see(f"{base_of(request)}/jobs/{quote(job_id, safe='')}/notifications?f=html")
 
 
 @routes.post("/files/form", hidden=True)

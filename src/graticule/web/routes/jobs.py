@@ -56,6 +56,7 @@ from graticule.web.requests import (
     workspace_of,
 )  # fmt: skip
 from graticule.web.responses import FilePart, answer, file_response, self_links
+from graticule.web.routes.notifications import notifications
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -131,6 +132,8 @@ async def get_job(request: Request) -> Response:
     logs = await _known_logs(request, job)
     document = status_info(job, base_of(request), steps=list(logs))
     shown = await _shown(request, job, logs.get("process")) if _is_page(request) else {}
+    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
+    shown["notifications"] = lambda: msgspec.to_builtins(notifications(notices, base_of(request)))
     return answer(request, document, page="job", profile="job-description", **shown)
 
 

@@ -34,6 +34,16 @@ CREATE TABLE marks (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 )<PLAIN>;
+CREATE TABLE notification_profiles (
+    workspace TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    sealed <BYTES> NOT NULL,
+    created <INTEGER> NOT NULL,
+    updated <INTEGER> NOT NULL,
+    PRIMARY KEY (workspace, actor, name)
+)<PLAIN>;
 """
 _LANE = """
 UPDATE jobs SET lane = workspace || :s || actor || :s || process || :s || version || :s || label || :s
