@@ -23,6 +23,9 @@ class Fault:
     message: str
     """What is wrong and what would be right, one sentence."""
 
+    transient: bool = False
+    """True: the source of a reference did not deliver this time; the same document may be fine later."""
+
 
 class GraticuleError(Exception):
     """Anything that Graticule reports on purpose."""
@@ -139,6 +142,15 @@ class OutputNotProduced(NotFound):
         self.output_id = output_id
 
 
+class ProvenanceMissing(NotFound):
+    """The job has not ended yet, so there is nothing to tell of where its results come from."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id!r} is {status}; its provenance is there when it has ended")
+        self.job_id = job_id
+        self.status = status
+
+
 class NoSuchFile(NotFound):
     """No uploaded file of that name exists in the workspace."""
 
@@ -245,9 +257,26 @@ class NotAcceptable(Invalid):
     """None of the representations that are offered was asked for."""
 
     def __init__(self, accept: str, offered: Sequence[str]) -> None:
-        super().__init__(f"nothing here is {_shown(accept)}; offered: {', '.join(offered)}")
+        super().__init__(f"nothing here is {_shown(accept)}; offered: {', '.join(dict.fromkeys(offered))}")
+        self.accept = accept
+        self.offered = tuple(dict.fromkeys(offered))
+
+
+class ProvenanceNotAcceptable(Invalid):
+    """None of the forms that provenance is offered in was asked for."""
+
+    def __init__(self, accept: str, offered: Sequence[str]) -> None:
+        super().__init__(f"provenance is not offered as {_shown(accept)}; offered: {', '.join(offered)}")
         self.accept = accept
         self.offered = tuple(offered)
+
+
+class UnsupportedSchema(Invalid):
+    """A job is described in a way that is not served here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class UnsupportedMediaType(Invalid):
@@ -308,6 +337,17 @@ class DuplicateJob(Conflict):
         self.key = key
 
 
+class JobLocked(Conflict):
+    """The job waits, runs or has ended, so it can neither be changed nor started."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(
+            f"job {job_id!r} is {status}; only a job that is created can be changed or started. Send a new one to /jobs"
+        )
+        self.job_id = job_id
+        self.status = status
+
+
 class UploadConflict(Conflict):
     """A part of a resumable upload does not continue where the last one ended."""
 
@@ -342,11 +382,24 @@ class AccessDenied(Denied):
 class JobFailed(Failed):
     """The job ended without success; the problem is the one that the job recorded."""
 
-    def __init__(self, job_id: str, cause: str, detail: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        cause: str,
+        detail: str,
+        faults: Sequence[Fault] = (),
+        *,
+        step: str = "",
+        remedy: str = "",
+        log: Sequence[str] = (),
+    ) -> None:
         super().__init__(detail)
         self.job_id = job_id
         self.cause = cause
         self.faults = tuple(faults)
+        self.step = step
+        self.remedy = remedy
+        self.log = tuple(log)
 
 
 class ProcessFault(Failed):

@@ -109,6 +109,15 @@ class Server(Section, frozen=True, kw_only=True):
     Everyone by default, as open geodata services do; tokens travel in a header, never in a cookie.
     """
 
+    log_format: Literal["console", "json"] = "console"
+    """How logs are written to standard error: ``console`` for people, ``json`` for what collects them."""
+
+    access_log: bool = False
+    """Whether each request and each end of a job gets a line in the log.
+
+    Not by default: `/metrics` counts them at no cost, a line costs as much as a small answer.
+    """
+
 
 class Database(Section, frozen=True, kw_only=True):
     """Where the ledger of jobs is kept."""
@@ -129,17 +138,30 @@ class Jobs(Section, frozen=True, kw_only=True):
     0, where other machines run `graticule worker` on the same database: none here.
     """
 
+    create_default: Literal["execute", "created"] = "execute"
+    """What becomes of a job that is sent to the list of jobs: ``execute`` runs it, ``created`` keeps it for its start.
+
+    Drafts of OGC API - Processes Part 4 differ; ``Prefer: status="created"`` goes before it.
+    """
+
     executor: Literal["local"] = "local"
     """Where the processes of jobs run: ``local`` is this machine."""
 
     memory_limit_mib: Count = 0
-    """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit."""
+    """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit.
+
+    This and the next three are what holds where neither a process itself nor ``processes.NAME`` says otherwise.
+    """
 
     time_limit_s: Seconds = 0.0
     """Seconds that a job may run before it is stopped and failed. 0: no limit."""
 
     disk_limit_mib: Count = 0
     """MiB that the folder of a running job may hold, results included. 0: no limit."""
+
+    log_limit_mib: Count = 1024
+    """MiB that a job may print before it is stopped and failed; one that never stops printing fills the disk. 0: no
+    limit."""
 
     recycle_mib: Count = 512
     """MiB by which a kept job process may have grown before it is replaced; libraries leak, slowly. 0: never."""
@@ -229,6 +251,12 @@ class Storage(Section, frozen=True, kw_only=True):
 
     upload_expiry_hours: Count = 24
     """Hours after which an uploaded file is removed. 0: never."""
+
+    min_free_mib: Count = 64
+    """MiB that the disks of home and storage must have left; with less, `/health` says that the service is not ready.
+
+    A ledger on a full disk can keep nothing, and it is better to be told before. 0: no such limit.
+    """
 
 
 class Token(Section, frozen=True, kw_only=True):
@@ -343,6 +371,18 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
     processor: dict[str, Any] | None = None
     """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
 
+    time_limit_s: Seconds | None = None
+    """Seconds that a job of it may run, whatever the process itself and ``jobs.time_limit_s`` say. 0: no limit."""
+
+    memory_limit_mib: Count | None = None
+    """MiB that a job of it and all its children may hold; 0: no limit."""
+
+    disk_limit_mib: Count | None = None
+    """MiB that the folder of a job of it may hold; 0: no limit."""
+
+    log_limit_mib: Count | None = None
+    """MiB that a job of it may print; 0: no limit."""
+
 
 class Processes(Section, frozen=True, kw_only=True):
     """Which processes are offered."""
@@ -370,6 +410,24 @@ class Limits(Section, frozen=True, kw_only=True):
     """Levels of nesting in a JSON body; deeper ones are refused before they cost anything."""
 
 
+class Telemetry(Section, frozen=True, kw_only=True):
+    """Who may watch the service, and where its traces go."""
+
+    metrics_readers: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Who may read `/metrics`: addresses or networks (CIDR), and ``actor:NAME`` for holders of a token.
+
+    This machine by default: names of processes and how busy they are is nobody else's business. With
+    `server.public_url` a proxy stands before the server, and then this machine may be anybody: name an actor, or the
+    proxy among `server.trusted_proxies`, whose X-Forwarded-For is believed. Empty: nobody.
+    """
+
+    otlp_endpoint: str = ""
+    """Address of an OpenTelemetry collector (OTLP over HTTP), e.g. ``http://localhost:4318``, to which traces go.
+
+    Empty: where the standard variables say (``OTEL_EXPORTER_OTLP_ENDPOINT``), else there are no traces, at no cost.
+    """
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings, complete and checked."""
 
@@ -382,6 +440,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workspaces: Workspaces = Workspaces()
     processes: Processes = Processes()
     limits: Limits = Limits()
+    telemetry: Telemetry = Telemetry()
 
     def __post_init__(self) -> None:
         _check_addresses(self)
@@ -406,6 +465,17 @@ def _check_addresses(settings: Settings) -> None:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
             raise InvalidSetting("server.trusted_proxies", f"{proxy!r} is no IP address or network") from None
+    for reader in settings.telemetry.metrics_readers:
+        if reader.removeprefix("actor:") != reader:
+            continue
+        try:
+            ipaddress.ip_network(reader, strict=False)
+        except ValueError:
+            remedy = f"{reader!r} is neither an IP address or network nor actor:NAME"
+            raise InvalidSetting("telemetry.metrics_readers", remedy) from None
+    endpoint = urlsplit(settings.telemetry.otlp_endpoint)
+    if settings.telemetry.otlp_endpoint and (endpoint.scheme not in {"http", "https"} or not endpoint.netloc):
+        raise InvalidSetting("telemetry.otlp_endpoint", f"{settings.telemetry.otlp_endpoint!r} is no http(s) address")
     scheme = urlsplit(settings.database.url).scheme
     if settings.jobs.workers == 0 and scheme != "postgresql":
         raise InvalidSetting("jobs.workers", "0 leaves nobody to run jobs; use 1 or more, or a PostgreSQL database.url")
@@ -653,18 +723,35 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper().replace(".", "__")
 
 
+_PROCESS_VARIABLE = re.compile(
+    PREFIX + "PROCESSES__(.+)__(PYTHON|TIME_LIMIT_S|MEMORY_LIMIT_MIB|DISK_LIMIT_MIB|LOG_LIMIT_MIB)"
+)
+
+
+def _number(text: str) -> float | str:
+    """Return the number that a text is; what is none is refused with the setting's name when it is converted."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _variables(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
     """Yield dotted name, value and variable of every setting in `environ`."""
     names = {variable_of(name): name for name in _TYPES}
-    each: dict[str, dict[str, str]] = {}
+    each: dict[str, dict[str, Any]] = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable.startswith(_TEST_PREFIX) or variable in CLIENT_VARIABLES:
             continue
         if variable in names:
             yield names[variable], _from_text(names[variable], text, variable), variable
-        elif match := re.fullmatch(PREFIX + "PROCESSES__(.+)__PYTHON", variable):
+        elif match := _PROCESS_VARIABLE.fullmatch(variable):
             name = match[1].lower().replace("_", "-") if match[1].isupper() else match[1]
-            each[name] = {"python": text}
+            each.setdefault(name, {})[match[2].lower()] = text if match[2] == "PYTHON" else _number(text)
             yield f"processes.each.{name}", each[name], variable
         else:
             raise _unknown(variable, [*names, *CLIENT_VARIABLES], "environment")

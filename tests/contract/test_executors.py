@@ -1,27 +1,53 @@
-"""Job processes of this machine: handed one job after the other, they run each once and lose none."""
+"""Every kind of executor keeps the same promises.
+
+Those of this machine hand one job after the other to their job processes, which run each once and lose none.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from graticule.jobs.executor import Assignment, Ending
+from graticule.jobs.cgroups import find_groups
+from graticule.jobs.executor import Assignment
+from graticule.jobs.executors.inline import InlineExecutor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
-from graticule.jobs.job import Failure, Job
+from graticule.jobs.job import Failure
 from graticule.jobs.messages import ProcessRef
+from graticule.ogc.processes import Limits
+from graticule.runtime.child import Attempts, describe
+from graticule.testing.executor import ExecutorContract, IsolatingExecutorContract, Told, assignment, until
 from graticule.testing.ledger import job
 
 pytestmark = pytest.mark.anyio
 
+
+class TestInlineExecutor(ExecutorContract):
+    @pytest.fixture
+    async def executor(self, tmp_path: Path) -> AsyncIterator[InlineExecutor]:
+        executor = InlineExecutor(tmp_path / "scratch", Attempts, describe)
+        yield executor
+        await executor.close()
+
+
+class TestLocalExecutor(IsolatingExecutorContract):
+    @pytest.fixture
+    async def executor(self, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
+        executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=2))
+        yield executor
+        await executor.close()
+
+
 PROCESS = '''
-import os, signal, threading, time
+import _thread, os, signal, sys, threading, time
 from graticule import RunContext, process
 
 @process
@@ -42,6 +68,31 @@ def work(name: str, marks: str, seconds: float = 0.0, how: str = "", *, context:
             print("said too late", flush=True)
             context.report(50, "told too late")
         threading.Thread(target=later, daemon=True).start()
+    if how == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if how == "fork":
+        os.fork()
+    if how == "exit in a fork" and os.fork() == 0:
+        sys.exit(4)
+    if how == "report in a fork" and os.fork() == 0:
+        context.report(66, "from a fork")
+        os._exit(0)
+    if how == "pry on":
+        def read():
+            for _ in range(1200):
+                for number in sockets:
+                    try:
+                        os.read(number, 1 << 16)
+                    except OSError:
+                        pass
+                time.sleep(0.0005)
+        sockets = [number for number in range(3, 60) if os.path.exists(f"/proc/self/fd/{number}")]
+        sockets = [number for number in sockets if os.readlink(f"/proc/self/fd/{number}").startswith("socket")]
+        for number in sockets:
+            os.set_blocking(number, False)
+        _thread._count = lambda: 0  # as for a thread of native code
+        _thread.start_new_thread(read, ())
+        time.sleep(0.02)
     if how in ("scribble", "pry"):
         for number in range(3, 60):
             try:
@@ -57,39 +108,6 @@ JOBS = 500
 """What a job process may run before it is thrown away."""
 
 
-class Told:
-    """A listener that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.endings: dict[str, Ending] = {}
-
-    def began(self, job: Job) -> None:
-        self.said.append(("began", job.id))
-
-    def returned(self, job: Job) -> None:
-        self.said.append(("returned", job.id))
-
-    def progressed(self, job: Job, percent: int, message: str) -> None:
-        self.said.append(("progressed", job.id))
-
-    def ended(self, job: Job, ending: Ending) -> None:
-        self.endings[job.id] = ending
-
-    async def hears(self, sentence: tuple[str, str]) -> None:
-        await until(lambda: sentence in self.said)
-
-    async def hears_the_end_of(self, *names: str) -> None:
-        await until(lambda: set(names) <= set(self.endings))
-
-
-async def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
 def job_process() -> psutil.Process:
     """Return the one job process of the one executor."""
     (forkserver,) = psutil.Process().children()
@@ -103,15 +121,15 @@ class Bench:
     def __init__(self, folder: Path, executor: LocalExecutor) -> None:
         self.executor = executor
         self.told = Told()
-        self._marks = folder / "marks"
+        self.marks_file = folder / "marks"
         self._ref = ProcessRef(target=str(folder / "work.py"), id="work")
 
     @property
     def marks(self) -> list[str]:
-        return self._marks.read_text().split()
+        return self.marks_file.read_text().split() if self.marks_file.exists() else []
 
     def assignment(self, name: str, **inputs: Any) -> Assignment:
-        request = json.dumps({"inputs": {"name": name, "marks": str(self._marks), **inputs}})
+        request = json.dumps({"inputs": {"name": name, "marks": str(self.marks_file), **inputs}})
         return Assignment(job=job(name, request=request.encode()), ref=self._ref)
 
     def start(self, name: str, **inputs: Any) -> None:
@@ -128,7 +146,7 @@ class Bench:
             await self.told.hears_the_end_of(f"warm-{number}", *[f"probe-{number}"] * known)
             if known:
                 break
-        self._marks.unlink()
+        self.marks_file.unlink()
         self.told.said.clear()
 
 
@@ -196,24 +214,86 @@ async def test_a_job_that_has_begun_cannot_be_taken_back_but_stopped(bench: Benc
     time.sleep(0.3)  # noqa: ASYNC251 - the agent hears nothing of what its job process does
 
     assert not bench.executor.recall("second")
-    bench.executor.stop("second", Failure(cause="dismissed", detail="as asked"))
+    bench.executor.stop("second", Failure(cause="cancelled", detail="as asked"))
 
     await bench.told.hears_the_end_of("first", "second")
     failure = bench.told.endings["second"].failure
     assert bench.told.endings["first"].failure is None
     assert failure is not None
-    assert failure.cause == "dismissed"
+    assert failure.cause == "cancelled"
 
 
 async def test_stopping_a_job_gives_back_what_was_handed_ahead_of_its_end(bench: Bench):
     bench.start("stopped", seconds=20)
     assert bench.start_ahead("next")
+    await until(lambda: bench.marks == ["stopped"])
 
-    bench.executor.stop("stopped", Failure(cause="dismissed", detail="as asked"))
+    bench.executor.stop("stopped", Failure(cause="cancelled", detail="as asked"))
 
     await bench.told.hears_the_end_of("stopped")
     assert ("returned", "next") in bench.told.said
     assert bench.marks == ["stopped"]
+
+
+async def test_a_job_that_is_stopped_before_its_process_took_it_up_never_begins(bench: Bench):
+    process = job_process()
+    process.suspend()
+    bench.start("stopped")
+
+    bench.executor.stop("stopped", Failure(cause="cancelled", detail="as asked"))
+    await asyncio.sleep(0.1)
+    process.resume()
+
+    await bench.told.hears_the_end_of("stopped")
+    failure = bench.told.endings["stopped"].failure
+    assert failure is not None
+    assert failure.cause == "cancelled"
+    assert bench.marks == []
+
+
+async def test_stopping_a_job_that_has_just_ended_stops_no_other(bench: Bench):
+    bench.start("first")
+    assert bench.start_ahead("second", seconds=0.3)
+    time.sleep(0.1)  # noqa: ASYNC251 - the agent hears nothing of what its job process does
+
+    bench.executor.stop("first", Failure(cause="cancelled", detail="as asked"))
+
+    await bench.told.hears_the_end_of("first", "second")
+    assert bench.told.endings["first"].failure is None
+    assert bench.told.endings["second"].failure is None
+    assert bench.marks == ["first", "second"]
+
+
+async def test_a_job_that_ends_its_process_by_sigterm_was_not_dismissed(bench: Bench):
+    bench.start("ending itself", how="term")
+    assert bench.start_ahead("next")
+
+    await bench.told.hears_the_end_of("ending itself")
+    await bench.told.hears(("returned", "next"))
+
+    failure = bench.told.endings["ending itself"].failure
+    assert failure is not None
+    assert failure.cause == "process error"
+    assert "ended by SIGTERM" in failure.detail
+
+
+@pytest.mark.parametrize("how", ["fork", "exit in a fork", "report in a fork"])
+async def test_a_fork_speaks_for_no_job_and_runs_none(bench: Bench, how: str):
+    for number in range(10):
+        bench.told.said.clear()
+        bench.start(f"forking-{number}", how=how)
+        ahead = [name for name in (f"a-{number}", f"b-{number}") if bench.start_ahead(name)]
+        names = [f"forking-{number}", *ahead]
+        for name in names:
+            await bench.told.hears_either_way(name)
+            if name not in bench.told.endings:
+                bench.start(name)
+                await bench.told.hears_the_end_of(name)
+            ending = bench.told.endings[name]
+            assert ending.failure is None
+            assert json.loads(ending.manifest["result"].values[0].content or b"") == name
+        assert "progressed" not in {what for what, _ in bench.told.said}
+    assert len(bench.marks) == len(set(bench.marks))
 
 
 @pytest.mark.parametrize(("how", "cause"), [("fail", "process error"), ("crash", "lost worker")])
@@ -280,13 +360,20 @@ async def test_a_process_that_writes_to_what_it_has_not_opened_is_ended(bench: B
     assert bench.start_ahead("next")
 
     await bench.told.hears_the_end_of("scribbling")
-    await bench.told.hears(("returned", "next"))
+    await bench.told.hears_either_way("next")
 
     failure = bench.told.endings["scribbling"].failure
     assert failure is not None
     assert "file descriptors" in failure.detail
-    bench.start("next")
-    await bench.told.hears_the_end_of("next")
+    if "next" in bench.told.endings:  # it may have begun before the process was ended
+        failure = bench.told.endings["next"].failure
+        assert failure is not None
+        assert failure.cause == "lost worker"
+    else:
+        assert "next" not in bench.marks
+    bench.start("after")
+    await bench.told.hears_the_end_of("after")
+    assert bench.told.endings["after"].failure is None
 
 
 async def test_a_job_whose_message_was_read_by_the_one_before_it_is_given_back(bench: Bench):
@@ -299,6 +386,18 @@ async def test_a_job_whose_message_was_read_by_the_one_before_it_is_given_back(b
     bench.start("next")
     await bench.told.hears_the_end_of("next")
     assert bench.told.endings["next"].failure is None
+    assert bench.marks == ["prying", "next"]
+
+
+async def test_a_job_is_given_back_even_if_the_question_whether_it_was_received_is_read_too(bench: Bench):
+    bench.start("prying", how="pry on", seconds=0.03)
+    assert bench.start_ahead("next")
+    await bench.told.hears_the_end_of("prying")
+
+    await bench.told.hears(("returned", "next"))
+
+    bench.start("next")
+    await bench.told.hears_the_end_of("next")
     assert bench.marks == ["prying", "next"]
 
 
@@ -322,3 +421,28 @@ async def test_a_large_request_is_run_too_but_not_ahead(bench: Bench):
 
     await bench.told.hears_the_end_of("large")
     assert bench.marks == ["first", "large"]
+
+
+async def test_a_job_that_the_kernel_ended_in_its_control_group_says_which_limit_it_was(tmp_path: Path):
+    place = tmp_path / "groups"
+    (place / "app").mkdir(parents=True)
+    for name, text in (("procs", f"{os.getpid()}"), ("controllers", "memory"), ("subtree_control", "memory")):
+        (place / "app" / f"cgroup.{name}").write_text(text)
+    os.setxattr(place / "app", "user.delegate", b"1")
+    (tmp_path / "own").write_text("0::/app\n")
+    groups = find_groups(place, tmp_path / "own")
+    executor, told = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1), groups), Told()
+    limits = Limits(memory_limit_mib=10_000)
+
+    executor.start(assignment("j1", "advance", limits, steps=1, seconds=1), told)
+    await told.hears(("progressed", "j1"))
+    (group,) = (place / "app").glob("graticule-jobs-*")
+    (group / "memory.events").write_text("oom 1\noom_kill 1\n")  # what the kernel writes
+    job_process().kill()
+
+    ending = await told.hears_the_end_of("j1")
+    assert (group / "cgroup.procs").read_text() == "0", "the job process has entered its group"
+    assert ending.failure is not None
+    assert (ending.failure.cause, ending.failure.step) == ("out of memory", "run")
+    assert "10000 MiB" in ending.failure.detail
+    await executor.close()

@@ -163,6 +163,18 @@ def test_a_dismissal_is_told_where_failures_are(http: httpx2.Client, subscriber:
     assert (told.document["jobID"], told.document["status"]) == (job, "dismissed")
 
 
+def test_a_job_that_is_only_created_is_told_of_when_it_was_started(http: httpx2.Client, subscriber: Receiver) -> None:
+    body = {"process": "echo", "inputs": {"message": "hello"}, "subscriber": addresses(subscriber)}
+    created = http.post("/jobs", json=body, headers={"Prefer": 'status="created"'})
+    before = list(subscriber.told)
+
+    http.post(f"/jobs/{created.json()['jobID']}/results").raise_for_status()
+
+    assert before == []
+    (told,) = subscriber.wait("/success")
+    assert told.document["message"] == "hello"
+
+
 def test_a_wrong_input_that_is_answered_at_once_is_told_to_nobody_else(
     http: httpx2.Client, subscriber: Receiver
 ) -> None:

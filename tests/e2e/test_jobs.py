@@ -232,7 +232,7 @@ def test_a_job_that_prints_nothing_has_an_empty_log(http: httpx2.Client) -> None
     job = send(http, "only-later", word="hush")
     wait_for(http, job)
 
-    links = [link for link in http.get(f"/jobs/{job}").json()["links"] if link.get("title") == "Tool log"]
+    links = [link for link in http.get(f"/jobs/{job}").json()["links"] if link.get("title") == "Tool log process.log"]
     log = http.get(links[0]["href"])
 
     assert {link["rel"] for link in links} == {LOG, "related"}

@@ -227,13 +227,47 @@ def test_bad_inputs_are_refused_by_both(ours, theirs, process, inputs):
     assert here.json()["errors"][0]["pointer"].startswith("/inputs/")
 
 
-def test_what_a_processor_says_to_its_user_is_told(ours):
-    inputs = {"operation": "measurement:area", "geoms": [SQUARE, SQUARE]}
+REFUSED = [
+    pytest.param({"operation": "measure:distance", "geoms": [SQUARE, POINT]}, id="no output format"),
+    pytest.param({"operation": "measure:bounds", "geoms": [SQUARE, SQUARE], "output_format": "wkt"}, id="unknown"),
+    pytest.param({"operation": "measurement:bounds", "geoms": [SQUARE, SQUARE]}, id="too many"),
+    pytest.param({"operation": "measurement:distance", "geoms": [SQUARE]}, id="too few"),
+    pytest.param({"operation": "measurement:area", "geoms": [POINT]}, id="wrong type"),
+    pytest.param({"operation": "set:union", "geoms": [SQUARE, SQUARE], "output_format": "kml"}, id="wrong format"),
+    pytest.param({"operation": "measurement:area", "geoms": ["POLYGON ((0 0"]}, id="broken text"),
+]
 
-    response = run(ours, "shapely-functions", {"inputs": inputs})
 
-    assert response.status_code == 500
-    assert "Too many geometries" in response.json()["detail"]
+@pytest.mark.parametrize("inputs", REFUSED)
+def test_what_a_processor_says_to_its_user_is_told_as_pygeoapi_tells_it(ours, theirs, inputs):
+    there, here = (run(client, "shapely-functions", {"inputs": inputs}) for client in (theirs, ours))
+
+    assert (here.status_code, there.status_code) == (400, 400), here.text
+    assert here.json()["type"].rpartition("/")[2] == there.json()["code"] == "InvalidParameterValue"
+    [error] = here.json()["errors"]
+    said = " ".join(there.json()["description"].removeprefix("Error executing process: ").split())
+    assert error["pointer"] == "/inputs"
+    assert said in error["detail"]
+
+
+@pytest.mark.parametrize("inputs", [REFUSED[0], REFUSED[2], REFUSED[6]])
+def test_a_job_whose_processor_refuses_fails_as_it_does_in_pygeoapi(ours, theirs, inputs):
+    answers = []
+    for client in (theirs, ours):
+        results = finished(client, run(client, "shapely-functions", {"inputs": inputs}, Prefer="respond-async"))
+        job = str(results.url).rpartition("/results")[0]
+        answers.append((results.status_code, client.get(job).json()["status"]))
+
+    assert answers == [(400, "failed")] * 2
+    assert results.json()["type"].endswith("/InvalidParameterValue")
+
+
+def test_a_refusal_without_a_job_leaves_none(ours):
+    before = ours.get("/jobs").json()["jobs"]
+
+    run(ours, "shapely-functions", {"inputs": REFUSED[2].values[0]})
+
+    assert ours.get("/jobs").json()["jobs"] == before
 
 
 def test_the_profile_asks_for_the_document_of_the_standard(ours):

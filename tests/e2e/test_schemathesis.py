@@ -38,14 +38,16 @@ COARSE = {"resolution": 400}
 RASTER = "image/tiff; application=geotiff"
 
 SETTINGS = """
-# What fits its schema may still be gone (410), unavailable in the only form that is asked for (406), or larger than
-# this service takes (413; 431 of a query).
+# What fits its schema may still be gone (410), unavailable in the only form that is asked for (406), larger than this
+# service takes (413; 431 of a query), or meant for a job that has begun (423).
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "401", "403", "404", "406", "409", "410", "413", "429", "431", "5xx"]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "406", "409", "410", "413", "423", "429", "431", "5xx"]
 
 # A job that was removed is gone, whatever else is wrong with a request; other versions of tus are refused by 412.
 [checks.negative_data_rejection]
-expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "410", "412", "413", "415", "422", "431", "5xx"]
+expected-statuses = [
+  "400", "401", "403", "404", "405", "406", "409", "410", "412", "413", "415", "422", "423", "431", "5xx"
+]
 
 [phases.stateful.generation]
 max-examples = {chains}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import httpx2
@@ -72,6 +73,45 @@ def test_an_actor_sees_only_its_own_jobs(guarded: Server) -> None:
         assert bob.get(job).status_code == 404
         assert bob.get("/jobs").json()["jobs"] == []
         assert bob.delete(job).status_code == 404
+
+
+def execute_with(http: httpx2.Client, href: str, **headers: str) -> httpx2.Response:
+    body = {"inputs": {"octets": {"href": href}}, "outputs": {"octets": {}}}
+    return http.post("/processes/echo-all/execution", json=body, headers={"Accept": "*/*", **headers})
+
+
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_the_file_of_another_actor_is_as_unknown_as_one_that_does_not_exist(guarded: Server, relative: bool) -> None:
+    with client(guarded, "ada") as ada, client(guarded, "bob") as bob:
+        secret = ada.post("/files?name=secret.bin", content=b"of Ada", headers={"Content-Type": "x/y"}).json()["href"]
+        href = secret.removeprefix(guarded.url) if relative else secret
+        own = execute_with(ada, href)
+        others = execute_with(bob, href)
+        identifier = secret.split("/")[-2]
+        unknown = execute_with(bob, href.replace(identifier, "0" * 32))
+        jobs = bob.get("/jobs").json()["jobs"]
+
+    assert (own.status_code, own.content) == (200, b"of Ada")
+    assert others.status_code == 400
+    assert others.text.replace(identifier, "0" * 32) == unknown.text
+    assert [error["pointer"] for error in others.json()["errors"]] == ["/inputs/octets/href"]
+    assert jobs == []
+
+
+def test_a_job_that_runs_later_still_finds_the_file_of_its_actor(guarded: Server) -> None:
+    with client(guarded, "ada") as ada:
+        href = ada.post("/files?name=own.bin", content=b"of Ada", headers={"Content-Type": "x/y"}).json()["href"]
+        jobs = [execute_with(ada, href, Prefer="respond-async").headers["location"] for _ in range(6)]
+        found = [content_when_done(ada, job) for job in jobs]
+
+    assert found == [b"of Ada"] * 6
+
+
+def content_when_done(http: httpx2.Client, job: str) -> bytes:
+    deadline = time.monotonic() + 20
+    while http.get(job).json()["status"] != "successful" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return http.get(f"{job}/results/octets", headers={"Accept": "*/*"}).content
 
 
 def test_a_token_opens_only_its_workspaces(guarded: Server) -> None:

@@ -261,7 +261,7 @@ class Trial:
                 self._wait_until_it_answers()
                 self.figures.recovered_s.append(time.monotonic() - self._killed_at)
             elif kind == "agent":
-                self._wait_until_true([mark.name for mark in running])
+                self._wait_until_true()
             self._wait_until_it_answers()
             self._calm.set()
         self._killed.set()
@@ -273,13 +273,14 @@ class Trial:
                 return
             time.sleep(0.1)
 
-    def _wait_until_true(self, names: list[str]) -> None:
-        """Wait until none of the jobs that a dead agent held is called running without being so."""
+    def _wait_until_true(self) -> None:
+        """Wait until no job that a dead agent held is called running without being so."""
         while not self._done.wait(0.1):
             with suppress(httpx2.HTTPError):
                 said = self._said_to_run()
-                live = {mark.name for mark in _open_runs(read_marks(self.marks))}
-                if not (said - live) & set(names):
+                marks = read_marks(self.marks)
+                cut_off = {name for name, entries in marks.items() if entries[-1].what != "end"}
+                if not said & cut_off - {mark.name for mark in _open_runs(marks)}:
                     self.figures.recovered_s.append(time.monotonic() - self._killed_at)
                     return
 

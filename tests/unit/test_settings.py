@@ -111,6 +111,22 @@ def test_a_variable_names_the_python_of_a_process():
     assert {name: settings.python for name, settings in each.items()} == {"hill-shade": "/a", "my_own": "/b"}
 
 
+def test_variables_limit_the_jobs_of_a_process():
+    environ = {
+        "GRATICULE_PROCESSES__HILL_SHADE__TIME_LIMIT_S": "0.5",
+        "GRATICULE_PROCESSES__HILL_SHADE__MEMORY_LIMIT_MIB": "300",
+    }
+
+    (settings,) = read_settings(environ=environ).settings.processes.each.values()
+
+    assert (settings.time_limit_s, settings.memory_limit_mib, settings.disk_limit_mib) == (0.5, 300, None)
+
+
+def test_a_limit_of_a_process_that_is_no_number_is_refused():
+    with pytest.raises(InvalidSetting, match="memory_limit_mib"):
+        read_settings(environ={"GRATICULE_PROCESSES__HILLSHADE__MEMORY_LIMIT_MIB": "much"})
+
+
 def test_tokens_name_an_actor_and_its_workspaces(tmp_path):
     token = f"[[security.tokens]]\nactor='ada'\nsha256='{HASH}'\nworkspaces=['east']\n"
     text = f"[workspaces]\nnames=['default','east']\n{token}"

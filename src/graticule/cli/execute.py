@@ -89,6 +89,8 @@ def told_failure(job: StatusInfo, *, as_json: bool) -> int:
         print_note(f"graticule: job {job.id} {job.status}: {detail or 'no reason given'}")
         for error in (problem.errors or []) if problem else []:
             print_note(f"  {error.get('pointer', '')}: {error.get('detail', '')}")
+        if problem is not None and problem.remedy and not problem.errors:
+            print_note(f"  {problem.remedy}")
         print_note(f"graticule job {job.id} --log shows what it printed")
     if problem is not None and 400 <= problem.status < 500:
         return code_of_status(problem.status)

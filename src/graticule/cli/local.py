@@ -20,6 +20,7 @@ import msgspec
 from graticule import plugins
 from graticule.client.calls import file_name, free_path
 from graticule.errors import GraticuleError, InvalidInputs, JobFailed, NoSuchProcess, PluginNotLoaded
+from graticule.jobs.failures import remedy_of
 from graticule.jobs.job import Manifest, StoredValue
 from graticule.jobs.messages import ProcessRef, Progress
 from graticule.jobs.outputs import keep_outputs
@@ -150,7 +151,7 @@ class Run:
             except (Exception, SystemExit) as error:
                 # Foreign code may raise anything; the job process's own words say what.
                 failure = failure_of(error)
-                raise JobFailed("here", failure.cause, failure.detail) from error
+                raise JobFailed("here", failure.cause, f"{failure.detail}; {remedy_of(failure)}") from error
             finally:
                 context.close()
             return kept(manifest, folder / "outputs", output_dir)

@@ -53,7 +53,9 @@ def command(
     from graticule.web.server import Place, serve
 
     server = settings.server
-    place = Place(host=server.host, port=server.port, guarded=bool(settings.security.tokens))
+    place = Place(
+        host=server.host, port=server.port, guarded=bool(settings.security.tokens), log_format=server.log_format
+    )
     return serve(lambda: build_parts(settings, plugins), place)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -20,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from graticule.compat import RESULTS_ROLE
-from graticule.errors import Fault, InvalidInputs, PluginNotLoaded, ProcessFault
+from graticule.errors import Fault, GraticuleError, InvalidInputs, PluginNotLoaded
 from graticule.ogc.common import JSON
 from graticule.ogc.processes import Example, Input, JobControl, Metadata, Output, ProcessDescription, Schema
 from graticule.processes.inputs import InputChecker, ReferencePolicy
@@ -120,13 +121,21 @@ class PygeoapiProcess:
                 media_type, value = processor.execute(data, outputs=self._asked(context))
             else:
                 media_type, value = processor.execute(data)
-        except self._fault as error:
-            # Without arguments its class has a sentence of its own, in `message`.
-            message = str(getattr(error, "user_msg", None) or error or getattr(error, "message", "no reason was given"))
-            if int(getattr(error, "http_status_code", 500)) < 500:
-                raise InvalidInputs([Fault("/inputs", message)]) from error
-            raise ProcessFault(message) from error
+        except (GraticuleError, MemoryError, OSError):
+            raise  # not the request's fault: the plug-in or the machine's
+        except Exception as error:
+            raise InvalidInputs([Fault("/inputs", self._told(error))]) from error
         return outputs_of(value, media_type or JSON, tuple(self.description.outputs))
+
+    def _told(self, error: Exception) -> str:
+        """Return what a processor says by an exception; of one that is not meant for users, where to read more."""
+        if isinstance(error, self._fault):
+            # Without arguments its class has a sentence of its own, in `message`.
+            told = getattr(error, "user_msg", None) or error or getattr(error, "message", "no reason was given")
+            return " ".join(str(told).split())
+        traceback.print_exc()
+        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        return f"the processor failed with {told}; if the inputs are right, run it as a job and read its log"
 
     def _asked(self, context: RunContext) -> dict[str, Any] | None:
         """Return the member ``outputs`` of the request; None where it asks for all as they come."""

@@ -78,7 +78,7 @@ class FetchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def host_of(self, href: str) -> str:
         """Return what a sentence calls the host of an address."""
         if href in self.signed_files or href in self.signed_files.values():
-            return "the storage of uploaded files"
+            return "the storage of this service"
         return str(urlsplit(href).hostname)
 
 
@@ -88,6 +88,10 @@ class Unfetchable(Exception):
 
     Who asked turns it into a fault with the place of the reference, so it is no leaf of the tree of errors.
     """
+
+
+class Undelivered(Unfetchable):
+    """The source of a reference did not deliver this time: the same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +191,9 @@ def _resolve(host: str, port: int, timeout_s: float) -> list[IPAddress]:
     asking.start()
     asking.join(timeout_s)
     if not answer:
-        raise Unfetchable(f"the name {host} was not resolved within {timeout_s:.0f} s; try again later")
+        raise Undelivered(f"the name {host} was not resolved within {timeout_s:.0f} s; try again later")
     if isinstance(answer[0], Exception):
-        raise Unfetchable(f"the name {host} cannot be resolved; check the href") from answer[0]
+        raise Undelivered(f"the name {host} cannot be resolved; check the href") from answer[0]
     return list(OrderedDict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in answer[0]))
 
 
@@ -227,12 +231,12 @@ class _Session:
                 response.close()
         except httpx2.TimeoutException as error:
             host = self.policy.host_of(href)
-            raise Unfetchable(f"{host} did not answer in time ({self._limit(deadline)}); try again later") from error
+            raise Undelivered(f"{host} did not answer in time ({self._limit(deadline)}); try again later") from error
         except httpx2.RemoteProtocolError as error:
-            raise Unfetchable(f"{self.policy.host_of(href)} broke off its answer; try again later") from error
+            raise Undelivered(f"{self.policy.host_of(href)} broke off its answer; try again later") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             reason = error or "no reason given"
-            raise Unfetchable(f"{self.policy.host_of(href)} cannot be reached ({reason})") from error
+            raise Undelivered(f"{self.policy.host_of(href)} cannot be reached ({reason})") from error
 
     def chunks(self, response: httpx2.Response, deadline: float, limit: int) -> Iterator[bytes]:
         """Yield the body while size and time allow."""
@@ -242,7 +246,7 @@ class _Session:
             if taken > limit:
                 raise Unfetchable(f"the content behind the href is larger than {limit} bytes; send a smaller one")
             if time.monotonic() > deadline:
-                raise Unfetchable(
+                raise Undelivered(
                     f"the content behind the href did not arrive within {self.policy.timeout_s:g} s; "
                     "send a smaller one or upload it"
                 )
@@ -267,11 +271,13 @@ class _Session:
             )
         if response.status_code >= 400 and response.status_code != 416:
             response.close()
-            if response.status_code == 404 and address in self.policy.signed_files.values():
-                raise Unfetchable("there is no such file; it may have expired, upload it again")
-            raise Unfetchable(
-                f"{self.policy.host_of(address)} answered {response.status_code} {response.reason_phrase}".rstrip()
-                + _REMEDIES.get(response.status_code, "; check the href")
+            status = response.status_code
+            if status == 404 and address in self.policy.signed_files.values():
+                raise Unfetchable("there is no such file; it may have expired: upload it, or run its job, again")
+            refused = Undelivered if status >= 500 or status == 429 else Unfetchable
+            raise refused(
+                f"{self.policy.host_of(address)} answered {status} {response.reason_phrase}".rstrip()
+                + _REMEDIES.get(status, "; check the href")
             )
         return address, response
 
@@ -283,7 +289,7 @@ class _Session:
         host, secure = cast("str", parts.hostname), parts.scheme == "https"
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Unfetchable(f"the content behind the href did not arrive within {self.policy.timeout_s:g} s")
+            raise Undelivered(f"the content behind the href did not arrive within {self.policy.timeout_s:g} s")
         patience = min(self.policy.idle_timeout_s, left)
         port = parts.port or (443 if secure else 80)
         addresses = _checked_addresses(host, port, self.policy, patience)
@@ -300,7 +306,7 @@ class _Session:
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if last:
                     raise
-        raise Unfetchable(f"the name {host} cannot be resolved; check the href")
+        raise Undelivered(f"the name {host} cannot be resolved; check the href")
 
     def _client(self, *, secure: bool) -> httpx2.Client:
         # Certificates take long to load, so only for those who need them. No proxy: it would reach for us.
@@ -512,11 +518,12 @@ class RemoteFile:
         with self._session.get(self._address, headers) as (_, response, deadline):
             part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
             if response.status_code != 206 or part is None or (int(part[1]), int(part[2])) != (begin, end - 1):
-                raise Unfetchable(f"{urlsplit(self.href).hostname} changed the file while it was read; run it again")
+                host = self._policy.host_of(self.href)
+                raise Undelivered(f"{host} changed the file while it was read; run it again")
             content = b"".join(self._session.chunks(response, deadline, end - begin))
         self._taken += len(content)
         if len(content) != end - begin:
-            raise Unfetchable(f"{urlsplit(self.href).hostname} broke off its answer; try again later")
+            raise Undelivered(f"{self._policy.host_of(self.href)} broke off its answer; try again later")
         return content
 
 

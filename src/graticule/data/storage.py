@@ -12,6 +12,9 @@ from typing import Protocol
 PIECE_BYTES = 256 << 10
 """Most bytes of a piece that is read or written at once: what one transfer holds of a file of any size."""
 
+_SIGNED_S = 7 * 24 * 3600
+"""For which a job may read a file of an object storage; the longest that there is."""
+
 NO_TYPES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -92,6 +95,9 @@ class Storage(Protocol):
     async def remove(self, key: str) -> None:
         """Remove a file, or everything below a key; nothing happens if there is none."""
 
+    async def check(self) -> None:
+        """Raise StorageUnavailable if nothing can be kept now."""
+
     def path_of(self, key: str) -> Path | None:
         """Return where a file lies on this machine; None: it does not lie on this machine."""
 
@@ -115,6 +121,11 @@ class Kept:
         """Where it lies on this machine, if it does."""
         return self.storage.path_of(self.key)
 
+    @property
+    def place(self) -> Path | str | None:
+        """Where a job process reads it: its path, or a signed address."""
+        return self.path or self.signed_url(seconds=_SIGNED_S)
+
     async def open(self, *, start: int = 0, stop: int | None = None) -> Content:
         return await self.storage.open(self.key, start=start, stop=stop)
 
@@ -129,8 +140,8 @@ async def read_all(file: Readable) -> bytes:
         return b"".join([piece async for piece in content.pieces])
 
 
-async def read_end(file: Readable, *, size: int, most: int) -> bytes:
-    """Return the last bytes of a file of `size` bytes, `most` at most."""
-    content = await file.open(start=max(0, size - most), stop=size)
+async def read_part(file: Readable, start: int, stop: int) -> bytes:
+    """Return the bytes of a file from `start` to before `stop`."""
+    content = await file.open(start=start, stop=stop)
     async with aclosing(content.pieces):
         return b"".join([piece async for piece in content.pieces])

@@ -34,8 +34,6 @@ SAMPLES = "samples"
 _DOCUMENT = "upload.json"
 _FOLDER = "file"
 """Holds the file, so that it may have any name; sorts before the document, so that it is stored before it."""
-_SIGNED_S = 7 * 24 * 3600
-"""For which a job may read an upload from the storage; the longest that there is."""
 _NAME_LENGTH = 100
 _ABANDONED = timedelta(hours=24)
 """How long a part of a file is kept that nobody continues, where files never expire."""
@@ -107,8 +105,16 @@ class Uploads:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    async def has(self, address: str) -> bool:
-        """Return whether there is a file at an address below ``/files/`` (``{id}/{name}`` or ``samples/{name}``)."""
+    async def has(self, address: str, *, actor: str | None = None) -> bool:
+        """Return whether there is a file behind an address below ``/files/``.
+
+        Parameters
+        ----------
+        address : str
+            ``{id}/{name}`` or ``samples/{name}``.
+        actor : str, optional
+            Whose upload it must be; None: anybody's.
+        """
         parts = _parts_of(address)
         if parts is None:
             return False
@@ -119,7 +125,7 @@ class Uploads:
             upload = await self.get(identifier)
         except NoSuchFile:
             return False
-        return upload.complete and upload.name == name
+        return upload.complete and upload.name == name and actor in (None, upload.actor)
 
     def place_of(self, address: str) -> Path | str | None:
         """Return where a job process reads a file: its path, or a signed address; None: no file has such an address.
@@ -132,8 +138,7 @@ class Uploads:
         identifier, name = parts
         if identifier == SAMPLES:
             return self._samples / name
-        kept = self._file(identifier, name)
-        return kept.path or kept.signed_url(seconds=_SIGNED_S)
+        return self._file(identifier, name).place
 
     def content(self, upload: Upload) -> Kept:
         """Return the content of a complete upload."""

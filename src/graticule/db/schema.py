@@ -70,6 +70,9 @@ CREATE TABLE jobs (
     label TEXT NOT NULL,
     lane <NAME> NOT NULL DEFAULT '',
     history <BYTES> NOT NULL DEFAULT <EMPTY>,
+    preparation <BYTES> NOT NULL DEFAULT <EMPTY>,
+    sources <BYTES> NOT NULL DEFAULT <EMPTY>,
+    trace TEXT NOT NULL DEFAULT '',
     keeping TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq);

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,15 @@ import msgspec
 
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
+from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, lane_of, next_lane, parse_lane
 from graticule.jobs.results import ResultStore
+from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
+from graticule.processes.limits import limits_of
 
 log = logging.getLogger("graticule.jobs")
 
@@ -50,6 +53,7 @@ _STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to store what a job left; then it has failed."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_execute = msgspec.json.Decoder(Execute)
 
 
 def now() -> int:
@@ -69,9 +73,6 @@ class AgentRules:
     """How often a job is begun that fails for no fault of its own."""
     backoff_s: float = 5.0
     """Pause before the third attempt, doubled for each later one; the second comes at once."""
-    memory_limit_mib: int = 0
-    disk_limit_mib: int = 0
-    time_limit_s: float = 0.0
     queue: QueueRules = field(default_factory=QueueRules)
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
@@ -155,7 +156,9 @@ class Agent:
     policy : callable
         Gives how a job's references are fetched, as JSON.
     rules : AgentRules
-        Leases, limits and the queue.
+        Leases, attempts and the queue.
+    count_lost : callable, optional
+        Gets how many jobs of lost agents were found.
     """
 
     def __init__(
@@ -167,7 +170,10 @@ class Agent:
         catalog: Callable[[str], Catalog],
         policy: Callable[[Job], bytes],
         rules: AgentRules,
+        *,
+        count_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._count_lost = count_lost
         self.id = uuid.uuid4().hex
         self.rules = rules
         self._ledger = ledger
@@ -381,9 +387,8 @@ class Agent:
             ref=offer.ref,
             fresh=offer.fresh,
             policy=self._policy(job),
-            memory_limit_mib=self.rules.memory_limit_mib,
-            disk_limit_mib=self.rules.disk_limit_mib,
-            time_limit_s=self.rules.time_limit_s,
+            limits=_limits_of(job, offer.limits),
+            most=offer.limits,
         )
 
     def _begin(self, job: Job) -> None:
@@ -397,7 +402,7 @@ class Agent:
             self._executor.start(assignment, self)
         except OSError as error:  # no such Python, no process or descriptor left
             log.warning("job %s cannot be begun: %s", job.id, error)
-            detail = f"no job process could be started: {error.strerror or error}; tell whoever runs this service"
+            detail = f"no job process could be started: {error.strerror or error}"
             ending = Ending(failure=Failure(cause="plug-in", detail=detail))
             asyncio.get_running_loop().call_soon(self.ended, job, ending)
 
@@ -456,16 +461,20 @@ class Agent:
 
     async def _store(self, job: Job, ending: Ending) -> None:
         """Store what the job left, then end it: results exist before the job is called successful."""
-        assert ending.folder is not None
+        folder = ending.folder
+        assert folder is not None
         if (
             self._is_refused(job, ending.failure)
             or job.id in self._abandoned
             or self._is_tried_again(job, ending.failure)
         ):
-            await asyncio.to_thread(shutil.rmtree, ending.folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self._keep_end(job, ending)
             return
-        self._keep_end(job, await self._stored(job, ending, ending.folder))
+        if ending.failure is not None:
+            printed = await asyncio.to_thread(tail_of, folder / "process.log")
+            ending = replace(ending, failure=msgspec.structs.replace(ending.failure, log=printed))
+        self._keep_end(job, await self._stored(job, ending, folder))
 
     async def _stored(self, job: Job, ending: Ending, folder: Path) -> Ending:
         """Store what the job left, again and again for a while; return its end, another one if that has failed."""
@@ -485,9 +494,9 @@ class Agent:
                 ending = Ending(failure=ending.failure or lost)
                 break
         else:
-            detail = f"the job's results cannot be stored: {reason}; tell whoever runs this service"
+            detail = f"the job's results cannot be stored: {reason}"
             # What failed before has only lost its log by this.
-            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail))
+            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
         await self._results.give_up(folder)
         return ending
 
@@ -510,7 +519,7 @@ class Agent:
             return
         else:
             end = job.moved_to(
-                "dismissed" if failure.cause == "dismissed" else "failed",
+                "dismissed" if failure.cause == "cancelled" else "failed",
                 at=at,
                 failure=_encode(failure),
                 log_bytes=ending.log_bytes,
@@ -522,13 +531,13 @@ class Agent:
 
     def _is_refused(self, job: Job, failure: Failure | None) -> bool:
         """Whether a client that waits here is told of wrong inputs: there was no work, so nothing of the job stays."""
-        if failure is None or failure.cause != "bad input" or not job.sync:
+        if failure is None or not failure.blames_inputs or not job.sync:
             return False
         return not self._ledger.shared or self._feed.awaits(job.key)
 
     def _is_tried_again(self, job: Job, failure: Failure | None) -> bool:
         """Whether a job that failed is begun again: for no fault of its own, and not too often."""
-        if failure is None or failure.cause != "lost worker":
+        if failure is None or not (failure.transient or failure.cause == "lost worker"):
             return False
         return self._closing or job.attempts < self.rules.max_attempts
 
@@ -601,12 +610,13 @@ class Agent:
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    async def take_over(self) -> None:
-        """Void the claims of an earlier owner of the ledger, which is no more."""
+    async def take_over(self) -> int:
+        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were."""
         began = time.monotonic()
         touched = await self._ledger.reap(self._lost, before=None)
         if touched:
             log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
+        return len(touched)
 
     def _lost(self, job: Job) -> Job:
         """Return what becomes of a job whose agent is lost: it waits again, or fails."""
@@ -687,7 +697,7 @@ class Agent:
             return
         else:
             if found.status == "dismissed" and found.token == running.token:
-                self._executor.stop(key.id, Failure(cause="dismissed", detail="the job was dismissed"))
+                self._executor.stop(key.id, Failure(cause="cancelled", detail="the job was dismissed"))
             elif found.status != "running" or found.token != running.token:
                 self._abandon(running, "the job was given to another worker")
 
@@ -709,6 +719,7 @@ class Agent:
             if job.ended:
                 self._feed.ended(job)
         if touched:
+            self._count_lost(len(touched))
             self.wake()
 
     async def report(self) -> None:
@@ -773,3 +784,8 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
     return job.moved_to(
         "accepted", at=at, agent="", progress=0, lease_end=0, message=message, not_before=at + int(pause * 1e6)
     )
+
+
+def _limits_of(job: Job, most: Limits) -> Limits:
+    """Return what a job may use; most requests do not say, and are not read again."""
+    return limits_of(_execute.decode(job.request).limits, most) if b'"limits"' in job.request else most

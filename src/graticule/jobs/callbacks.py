@@ -27,6 +27,7 @@ from graticule.jobs.agent import now
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.ledger import Ledger, Notice
 from graticule.jobs.subscriptions import Message
+from graticule.jobs.traces import traceparent
 from graticule.ogc.common import JSON
 
 log = logging.getLogger("graticule.callbacks")
@@ -94,13 +95,24 @@ class Callbacks:
         How often, how many at a time.
     authorize : callable, optional
         Signs what is sent; default: nobody does.
+    count : callable, optional
+        Gets what became of each attempt: the notice's status after it.
     """
 
-    def __init__(self, ledger: Ledger, post: Post, pace: Pace = _PACE, *, authorize: Authorize | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        post: Post,
+        pace: Pace = _PACE,
+        *,
+        authorize: Authorize | None = None,
+        count: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
         self._post = post
         self._pace = pace
         self._authorize = authorize
+        self._count = count
         self._troubles: dict[str, _Trouble] = {}
         self._write: Write | None = None
         self._sending: dict[int, Notice] = {}
@@ -216,6 +228,7 @@ class Callbacks:
             if (following := self._following.get(notice.key)) is not None:
                 await following.silent.wait()  # the news of a job arrive in their order
             if (tried := await self._attempt(notice)) is not None:
+                self._count(tried.status)
                 await self._ledger.note(tried)
         except GraticuleError as error:
             # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
@@ -314,6 +327,8 @@ class Callbacks:
         if job.base.isascii() and job.base.isprintable():
             # A results document does not say whose results they are.
             headers["link"] = f'<{job.base}/jobs/{job.id}>; rel="monitor"'
+        if job.trace:
+            headers["traceparent"] = traceparent(job, "job")
         if self._authorize is not None:
             headers |= await self._authorize(job, message)
         host = _host(address)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from graticule.jobs.job import Failure, Job, Manifest
 from graticule.jobs.messages import Described, ProcessRef
+from graticule.ogc.processes import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,10 @@ class Assignment:
     """True: in a job process that has run nothing before and will run nothing after."""
     policy: bytes = b""
     """How references are fetched, as JSON; goes to the job process as it is."""
-    memory_limit_mib: int = 0
-    """Proportional memory of the whole process tree; 0: no limit."""
-    disk_limit_mib: int = 0
-    """Files below the job's folder; 0: no limit."""
-    time_limit_s: float = 0
-    """0: no limit."""
+    limits: Limits = NO_LIMITS
+    """What the job may use; memory is that of the whole process tree, shared pages counted once."""
+    most: Limits = NO_LIMITS
+    """What a request may ask for; a failure says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +58,21 @@ class Listener(Protocol):
 
 
 class Executor(Protocol):
-    """Runs job processes somewhere. It decides nothing about jobs: it starts, tells and stops."""
+    """Runs job processes somewhere. It decides nothing about jobs: it starts, tells and stops.
+
+    It also keeps them below their limits, and when it tells an end nothing of the job goes on anywhere.
+    """
 
     @property
     def free(self) -> int:
         """How many more jobs can be started now."""
+
+    @property
+    def trouble(self) -> str:
+        """Why no job process can be started at all; empty: nothing keeps it from that."""
+
+    def logs_of(self, job_id: str) -> dict[str, Path]:
+        """Return the files that a job prints to, by step, from its start here until they are stored."""
 
     def start(self, assignment: Assignment, listener: Listener) -> None:
         """Begin a job; there must be a free place."""

@@ -22,10 +22,15 @@ NEXT: dict[JobStatus, frozenset[JobStatus]] = {
 
 Cause = Literal[
     "bad input", "process error", "out of memory", "time limit", "disk limit", "lost worker", "stage-in", "stage-out",
-    "dismissed", "plug-in",
+    "cancelled", "plug-in",
 ]  # fmt: skip
 """Why a job ended without success; each has a sentence and a remedy in its problem."""
 
+Step = Literal["", "stage-in", "run", "stage-out"]
+"""How far a job had come: its inputs were resolved, its process ran, its outputs were kept. Empty: it had not begun."""
+
+STEPS: tuple[Step, ...] = ("", "stage-in", "run", "stage-out")
+"""By the number that a job process writes into the memory it shares with its agent."""
 
 NoticeKind = Literal["success", "inProgress", "failed"]
 """What a subscriber is told of: the members of the standard's ``subscriber``, without their ``Uri``."""
@@ -68,6 +73,16 @@ class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
     """True where the description allows more than one value, so that an array is the answer even for one."""
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a job to which an input of another one refers, as it was when that one was sent."""
+
+    job: str
+    """Identifier of the job that has it."""
+    token: int = 0
+    """Of that job, when it was successful: its results lie below it."""
+    value: StoredValue
+
+
 Manifest = dict[str, StoredOutput]
 """The outputs of a job by identifier."""
 
@@ -84,11 +99,23 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     cause: Cause
     detail: str
-    """What happened and what to change."""
+    """What happened, in one sentence."""
     faults: list[Fault] = []
-    """With cause ``bad input``: every fault and its place in the request."""
+    """With the causes ``bad input`` and ``stage-in``: every fault and its place in the request."""
     kind: str = ""
     """Name of the exception's class, when the process raised one."""
+    step: Step = ""
+    remedy: str = ""
+    """What to change."""
+    log: list[str] = []
+    """The last lines that the job had printed, without stack traces."""
+    transient: bool = False
+    """True: the same job may end well if it is run again."""
+
+    @property
+    def blames_inputs(self) -> bool:
+        """Whether the inputs are at fault, or what they refer to, so that `faults` says all."""
+        return bool(self.faults) and self.cause in ("bad input", "stage-in")
 
 
 class StoredSubscriber(Subscriber, frozen=True, kw_only=True):
@@ -96,6 +123,15 @@ class StoredSubscriber(Subscriber, frozen=True, kw_only=True):
 
     sealed: bytes = b""
     """The authorization as it was sent, sealed; empty where a profile holds it, and where there is none."""
+
+
+class Preparation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a job was asked for that was created for a later start: what counts beside its body when it is started."""
+
+    headers: dict[str, str] = {}
+    """By their lower-case names."""
+    query: str = ""
+    """The query, still encoded."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +181,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
     """The attempts before the present one."""
+    preparation: bytes = b""
+    """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
+    sources: bytes = b""
+    """The results of other jobs among its inputs, a `Source` by the address that names it; empty: there are none."""
+    trace: str = ""
+    """The header ``traceparent`` of the request that sent it, where traces are configured; empty: it is not traced."""
     keeping: Keeping = ""
     """Whether its results are kept beyond the time that results have, or are gone since that is up."""
 
@@ -222,11 +264,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Return the outputs that were kept; none before the job is successful."""
         return _MANIFEST.decode(self.manifest) if self.manifest else {}
 
+    def own_sources(self) -> dict[str, Source]:
+        """Return the results of other jobs to which its inputs refer, by the addresses that stand there."""
+        return _SOURCES.decode(self.sources) if self.sources else {}
+
     def failed_because(self) -> Failure | None:
         """Return why the job ended without success, if it did."""
         return _FAILURE.decode(self.failure) if self.failure else None
 
+    def prepared(self) -> Preparation:
+        """Return how the job was asked for, if it was created for a later start."""
+        return _PREPARATION.decode(self.preparation) if self.preparation else Preparation()
+
 
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
+_SOURCES = msgspec.msgpack.Decoder(dict[str, Source])
 _FAILURE = msgspec.msgpack.Decoder(Failure)
+_PREPARATION = msgspec.msgpack.Decoder(Preparation)
 _SUBSCRIBER = msgspec.msgpack.Decoder(StoredSubscriber)

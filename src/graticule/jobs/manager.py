@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -16,6 +18,8 @@ from graticule.errors import (
     Fault,
     InvalidInputs,
     JobFailed,
+    JobGone,
+    JobLocked,
     NoSuchJob,
     NoSuchNotice,
     ResultNotAvailable,
@@ -25,34 +29,50 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
+from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey
+from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
 from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
-from graticule.processes.inputs import ReferencePolicy
+from graticule.processes.inputs import OwnResult, ReferencePolicy
+from graticule.processes.limits import limit_faults
 
-_DISMISSED = Failure(cause="dismissed", detail="the job was dismissed")
+_CHANGED = ("process", "version", "request", "subscriber", "base", "updated", "sources")
+"""What another request makes of a created job; its identifier, its owner and its beginning stay."""
+
+_DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnFiles:
-    """The service's own files among the references of a request."""
+    """What the service itself keeps of what the references of a request lead to."""
 
     places: Mapping[str, Path | str] = field(default_factory=dict)
-    """Where each is read: a path of this machine, or a signed address of the storage."""
+    """Where uploads and samples are read, by the references to them: a path of this machine, or a signed address."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Results of jobs, by the references to them."""
     faults: Sequence[Fault] = ()
-    """One for each that is not there."""
+    """One for each reference to what is not there."""
 
-    def admitted(self, policy: ReferencePolicy) -> ReferencePolicy:
-        """Return a policy that lets these files be read."""
-        if not self.places:
+    def admitted(self, policy: ReferencePolicy, workspace: str, store: ResultStore) -> ReferencePolicy:
+        """Return a policy that lets a job process read all this."""
+        if not self.places and not self.sources:
             return policy
         local = {href: str(place) for href, place in self.places.items() if isinstance(place, Path)}
         signed = {href: place for href, place in self.places.items() if isinstance(place, str)}
-        return msgspec.structs.replace(policy, local_files=local, signed_files=signed)
+        results = {}
+        for href, source in self.sources.items():
+            place = store.place_of(workspace, source) if source.value.file else ""
+            if isinstance(place, str) and place:
+                signed[href] = place
+            else:
+                results[href] = OwnResult(
+                    media_type=source.value.media_type, path=str(place), content=source.value.content
+                )
+        return msgspec.structs.replace(policy, local_files=local, signed_files=signed, own_results=results)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +83,16 @@ class ExecutionRequest:
     body: bytes
     """The same, as received; it is kept with the job."""
     subscription: Subscription | None = None
-    """Its subscriber, from `JobManager.subscription`; without it nobody is told."""
+    """Its subscriber, as `JobManager.request` gives it; without it nobody is told."""
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
     files: OwnFiles = field(default_factory=OwnFiles)
-    """What `JobManager.look_up` found of the service's own files in it."""
+    """What `JobManager.request` found of what it refers to."""
     listed: bool = True
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
+    trace: str = ""
+    """The header ``traceparent`` of the request, where it is traced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,26 +133,72 @@ class JobManager:
     uploads: Uploads
     """The files that inputs may refer to by addresses below ``/files/``."""
 
-    async def look_up(self, execute: Execute, base: str, body: bytes) -> OwnFiles:
-        """Return what is known of the service's own files among the references of a request."""
-        if b'"href"' not in body:
-            return OwnFiles()
+    async def request(self, execute: Execute, body: bytes, *, base: str, **fields: Any) -> ExecutionRequest:
+        """Return an execute request with what must be looked up before it can become a job.
+
+        Parameters
+        ----------
+        execute : Execute
+            The request.
+        body : bytes
+            The same, as received.
+        base : str
+            Address of the service as the client sees it.
+        **fields
+            Others of `ExecutionRequest`; a `subscription` that is given is not looked up.
+        """
+        if b'"href"' in body:
+            fields["files"] = await self._look_up(execute, base)
+        if "subscription" not in fields and (execute.subscriber is not None or b'"subscriber"' in body):
+            fields["subscription"] = await self.engine.subscriptions.accept(
+                execute.subscriber, body, workspace=self.workspace, actor=self.actor
+            )
+        return ExecutionRequest(execute=execute, body=body, base=base, **fields)
+
+    async def _look_up(self, execute: Execute, base: str) -> OwnFiles:
+        """Find the uploads, samples and results of jobs to which a request refers."""
         places: dict[str, Path | str] = {}
+        sources: dict[str, Source] = {}
         faults = []
-        for pointer, href, address in own_references(execute, base):
+        actor = self.actor if self.private else None
+        for pointer, href, address in own_references(execute, base, "files"):
             place = self.uploads.place_of(address)
-            if place is None or not await self.uploads.has(address):
+            if place is None or not await self.uploads.has(address, actor=actor):
                 faults.append(Fault(pointer, _missing(href)))
             else:
                 places[href] = place
-        return OwnFiles(places=places, faults=faults)
+        for pointer, href, address in own_references(execute, base, "jobs"):
+            if (named := _RESULT.fullmatch(address)) is not None:
+                try:
+                    sources[href] = await self._source(href, named)
+                except _Sourceless as error:
+                    faults.append(Fault(pointer, str(error)))
+        return OwnFiles(places=places, sources=sources, faults=faults)
 
-    async def subscription(self, execute: Execute, body: bytes) -> Subscription | None:
-        """Return the subscriber of a request ready to be kept, and the request without secrets; None: it has none."""
-        if execute.subscriber is None and b'"subscriber"' not in body:
-            return None
-        subscriptions = self.engine.subscriptions
-        return await subscriptions.accept(execute.subscriber, body, workspace=self.workspace, actor=self.actor)
+    async def _source(self, href: str, named: re.Match[str]) -> Source:
+        """Return the result that an address names; raises _Sourceless with the reason why there is none."""
+        name, index = named["output"], named["index"]
+        try:
+            job = await self.get(named["job"])
+        except (NoSuchJob, JobGone):
+            raise _Sourceless(f"no job with the result {href!r} is kept here; run it again") from None
+        if job.status != "successful":
+            raise _Sourceless(f"job {job.id} is {job.status}; refer to its results when it is successful")
+        if job.keeping in ("expiring", "expired"):
+            raise _Sourceless(f"the time of the results of job {job.id} was up, and they were removed; run it again")
+        outputs = job.outputs()
+        output = outputs.get(unquote(name)) if name else None
+        known = ", ".join(outputs) or "none"
+        if output is None:
+            raise _Sourceless(f"name one output of job {job.id}, as in …/results/NAME; it has: {known}")
+        if output.many and index is None:
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; name one, as in …/{name}/0")
+        if int(index or 0) >= len(output.values):
+            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; they are counted from 0")
+        value = output.values[int(index or 0)]
+        if value.href is not None:
+            raise _Sourceless(f"this result lies elsewhere; refer to {value.href}")
+        return Source(job=job.id, token=job.token, value=value)
 
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
@@ -143,24 +211,38 @@ class JobManager:
             If anything in the request does not fit, as far as that can be seen without fetching or opening data;
             no job exists then.
         """
+        offer = self._check(process_id, request)
+        job = self._new(offer, request)
+        end = self.engine.feed.end_of(job.key) if request.sync else None
+        job, kept = self.engine.agent.admit(job)
+        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
+        """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
-        execute, policy, faults = request.execute, request.files.admitted(self.policy), [*request.files.faults]
-        subscription = request.subscription
+        execute, subscription = request.execute, request.subscription
         assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
+        policy = request.files.admitted(self.policy, self.workspace, self.engine.results)
+        faults = [*request.files.faults]
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
+        if execute.limits is not None:
+            faults += limit_faults(execute.limits, offer.limits)
         if subscription is not None:
             faults += subscription.faults
         if faults:
             raise InvalidInputs(faults)
-        at = now()
-        job = Job(
+        return offer
+
+    def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
+        at, subscription, files = now(), request.subscription, request.files
+        return Job(
             id=_new_id(at),
             workspace=self.workspace,
             actor=self.actor,
             type="process" if request.listed else "sync",
-            process=process_id,
+            process=offer.description.id,
             version=offer.description.version,
             sync=request.sync,
             created=at,
@@ -168,10 +250,87 @@ class JobManager:
             request=request.body if subscription is None else subscription.body,
             subscriber=b"" if subscription is None else subscription.kept,
             base=request.base,
+            sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
+            trace=request.trace,
         )
-        end = self.engine.feed.end_of(job.key) if request.sync else None
-        job, kept = self.engine.agent.admit(job)
-        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
+        """Check a request and keep it as a job that waits to be started; raises what `submit` raises."""
+        job = self._new(self._check(process_id, request), request)
+        job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
+        await self.engine.ledger.add(job)
+        return job
+
+    async def get_created(self, job_id: str) -> Job:
+        """Return a job that waits to be started.
+
+        Raises
+        ------
+        JobLocked
+            If it was started, or dismissed.
+        """
+        job = await self.get(job_id)
+        if job.status != "created":
+            raise JobLocked(job.id, job.status)
+        return job
+
+    async def change(
+        self, job: Job, process_id: str, request: ExecutionRequest, preparation: Preparation
+    ) -> Job | None:  # fmt: skip
+        """Put another request in place of that of a created job; None if it is not any more as it was read.
+
+        Raises
+        ------
+        JobLocked
+            If it was started or dismissed meanwhile.
+        NoSuchProcess, InvalidInputs
+            If the request does not fit; the job stays as it was.
+        """
+        new = self._new(self._check(process_id, request), request)
+        changes = {name: getattr(new, name) for name in _CHANGED}
+        encoded = msgspec.msgpack.encode(preparation)
+        wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
+        moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+        return moved if moved == wanted else None
+
+    async def start(self, job: Job, execute: Execute, *, waits: bool) -> Submission | None:
+        """Start a created job; None if it is not any more as it was read.
+
+        Parameters
+        ----------
+        job : Job
+            The job, as it was read.
+        execute : Execute
+            Its request.
+        waits : bool
+            Whether somebody will wait for its end.
+
+        Raises
+        ------
+        JobLocked
+            If it was started or dismissed meanwhile.
+        NoSuchProcess, InvalidInputs
+            If its request does not fit any more; it stays created.
+        """
+        subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
+        request = await self.request(execute, job.request, base=job.base, subscription=subscription)
+        offer = self._check(job.process, request)
+        wanted = job.moved_to(
+            "accepted", at=now(), version=offer.description.version, sources=self._new(offer, request).sources
+        )
+        end = self.engine.feed.end_of(job.key) if waits else None
+        moved: Job | None = None
+        try:
+            moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+        finally:
+            if moved != wanted and end is not None:
+                self.engine.feed.forget(job.key, end)
+        if moved != wanted:
+            return None
+        self.engine.agent.wake()
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept.set_result(None)
+        return Submission(job=moved, offer=offer, kept=kept, end=end)
 
     async def wait(self, submission: Submission, *, seconds: float) -> Job:
         """Wait until a job ends, at most so many `seconds`; return it as it is then.
@@ -185,20 +344,22 @@ class JobManager:
         end = submission.end
         if not end.done():
             # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
-            timer = asyncio.get_running_loop().call_later(seconds, end.cancel)
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
+            end.add_done_callback(lambda _: _be_over(over))
             try:
-                job = await end
-            except asyncio.CancelledError:
-                if not end.cancelled() or ((task := asyncio.current_task()) is not None and task.cancelling()):
-                    raise
-                await submission.kept  # before that, nobody else can read it
-                return await self.get(submission.job.id)
+                await over
             finally:
                 timer.cancel()
-        else:
-            job = end.result()
+        if not end.done():
+            await submission.kept  # before that, nobody else can read it
+            try:
+                return await self.get(submission.job.id)
+            except NoSuchJob:  # refused in this moment: its end is about to be told
+                await end
+        job = end.result()
         failure = job.failed_because()
-        if failure is not None and failure.cause == "bad input":
+        if failure is not None and failure.blames_inputs:
             if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
                 await self.engine.ledger.discard(job)
                 await self.engine.results.remove(job.key)
@@ -214,6 +375,8 @@ class JobManager:
             If it was dismissed.
         """
         job = submission.job
+        if submission.end is not None:
+            self.engine.feed.forget(job.key, submission.end)
         if not submission.offer.description.allows_async:
             await self.dismiss(job.id)
             raise SyncTimeout(job.process, seconds)
@@ -300,6 +463,11 @@ class JobManager:
         return job
 
 
+def _be_over(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 def require_success(job: Job) -> None:
     """Raise what says why a job has no results, unless it was successful."""
     if job.keeping in ("expiring", "expired"):
@@ -312,14 +480,28 @@ def require_success(job: Job) -> None:
     if job.status == "dismissed" or failure is None:
         raise ResultNotAvailable(job.id, "it was dismissed")
     raise JobFailed(
-        job.id, failure.cause, failure.detail, [Fault(fault.pointer, fault.message) for fault in failure.faults]
+        job.id,
+        failure.cause,
+        failure.detail,
+        [Fault(fault.pointer, fault.message) for fault in failure.faults],
+        step=failure.step,
+        remedy=remedy_of(failure),
+        log=failure.log,
     )
 
 
-def own_references(execute: Execute, base: str) -> Iterator[tuple[str, str, str]]:
-    """Yield pointer and href of each reference to a file of the service, and its address below ``/files/``."""
+_RESULT = re.compile(r"(?P<job>[^/?#]+)/results(?:/(?P<output>[^/?#]+)(?:/(?P<index>[0-9]{1,9}))?)?/?")
+"""What follows ``/jobs/`` in the address of a result."""
+
+
+class _Sourceless(Exception):
+    """An address of the service leads to no result that may be an input; the message says why."""
+
+
+def own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
     for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in (f"{base}/files/", "/files/"):
+        for prefix in (f"{base}/{kind}/", f"/{kind}/"):
             if href.startswith(prefix):
                 yield pointer, href, href.removeprefix(prefix)
                 break
@@ -350,6 +532,13 @@ def _new_id(at: int) -> str:
     number = at // 1000 << 80 | int.from_bytes(os.urandom(10), "big")
     digits = f"{number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _as_read(found: Job, read: Job) -> bool:
+    """Return whether a created job is still as it was read; raises JobLocked if it is no created one any more."""
+    if found.status != "created":
+        raise JobLocked(found.id, found.status)
+    return found.revision == read.revision
 
 
 def _detached(job: Job) -> Job:

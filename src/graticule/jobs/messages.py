@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from graticule.jobs.job import Failure, Manifest
+from graticule.ogc.processes import Limits
 
 _HEADER = struct.Struct("<I")
 
@@ -47,11 +48,13 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
     documents: list[bytes] = []
     fresh: list[bool] = []
     """For each, whether it wants a new job process every time."""
+    limits: list[Limits] = []
+    """For each, what it says that its jobs may use."""
     error: str = ""
     """Why the plug-in, or some of its processes, could not be loaded; `documents` has the others."""
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", omit_defaults=True):
     """To a job process: run a job."""
 
     job: str
@@ -62,6 +65,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     """The job's own scratch folder; it is made when it is first needed."""
     policy: bytes = b""
     """How references are fetched: a ``ReferencePolicy`` as JSON."""
+    trace: str = ""
+    """The header ``traceparent`` (W3C) under which the job process goes on with the job's trace; empty: none."""
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
@@ -79,6 +84,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """From a job process: how far it is."""
 
+    job: str
     percent: int
     message: str = ""
 
@@ -86,12 +92,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """From a job process: a job has ended well; its files lie in its folder."""
 
+    job: str
     outputs: Manifest
     log_bytes: int = 0
     folder: bool = False
     """Whether the job made its scratch folder."""
     littered: bool = False
-    """Whether it left files or children that the next job would meet; the job process is then thrown away."""
+    """Whether it left anything that the next job would meet; the job process is then thrown away."""
+    busy: bool = False
+    """Whether something that it started goes on."""
     grown_mib: int = 0
     """Resident memory that the job process has gained since it was forked."""
 
@@ -99,8 +108,11 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
 class Broke(msgspec.Struct, frozen=True, kw_only=True, tag="broke"):
     """From a job process: a job has ended without success."""
 
+    job: str
     failure: Failure
     log_bytes: int = 0
+    busy: bool = False
+    """Whether something that it started goes on."""
 
 
 FromChild = Described | Progress | Done | Broke | Pong
@@ -144,6 +156,11 @@ class Frames:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the rest of a frame is still to come."""
+        return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take received bytes and yield the frames that are complete; raises ValueError if these are no frames."""

@@ -1,7 +1,8 @@
 """Where the files of a job lie in storage: ``{workspace}/jobs/{id}/{token}/``, one place for each time it was begun.
 
 The token grows with each claim, so an agent that comes late, whose job another one has begun anew, writes beside the
-results of that one and never over them.
+results of that one and never over them. A job that ended before there were such places has no token, and its files
+lie at ``{workspace}/jobs/{id}/`` itself.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graticule.data.storage import Kept, Readable, Storage
-from graticule.jobs.job import Job, JobKey, Manifest, StoredValue
+from graticule.data.storage import Kept, Storage
+from graticule.jobs.job import Job, JobKey, Manifest, Source, StoredValue
 
 _LOG_TYPE = "text/plain; charset=utf-8"
 _REMEMBERED = 4096
@@ -25,7 +26,7 @@ _REMEMBERED = 4096
 class Log:
     """The log of one step."""
 
-    file: Readable
+    file: Kept
     size: int
 
 
@@ -66,7 +67,7 @@ class ResultStore:
         if await asyncio.to_thread(_gather, folder, names):
             types = {f"outputs/{value.file}": value.media_type for value in _files(manifest)}
             await self._storage.store_folder(
-                _kept(folder), _place(job), media_types={**types, "process.log": _LOG_TYPE}
+                _kept(folder), _place(job.key, job.token), media_types={**types, "process.log": _LOG_TYPE}
             )
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -78,6 +79,11 @@ class ResultStore:
     def value(self, job: Job, value: StoredValue) -> Kept:
         """Return the file that holds a value."""
         return self._file(job, f"outputs/{value.file}")
+
+    def place_of(self, workspace: str, source: Source) -> Path | str | None:
+        """Return where a job process reads the result of another job: its path, or a signed address."""
+        place = _place(JobKey(workspace, source.job), source.token)
+        return Kept(storage=self._storage, key=f"{place}/outputs/{source.value.file}").place
 
     @property
     def signs(self) -> bool:
@@ -108,7 +114,7 @@ class ResultStore:
         token : int, optional
             Those of an earlier time it was begun; default: of the last one.
         """
-        place = _place(job, token)
+        place = _place(job.key, job.token if token is None else token)
         known = self._logs.get(place)
         if known is not None:
             return known
@@ -126,14 +132,14 @@ class ResultStore:
 
     async def remove_outputs(self, job: Job) -> None:
         """Remove the outputs of a job that this token has, but not its logs."""
-        await self._storage.remove(f"{_place(job)}/outputs")
+        await self._storage.remove(f"{_place(job.key, job.token)}/outputs")
 
     async def remove(self, key: JobKey) -> None:
         """Remove all files of a job."""
         await self._storage.remove(_root(key))
 
     def _file(self, job: Job, name: str) -> Kept:
-        return Kept(storage=self._storage, key=f"{_place(job)}/{name}")
+        return Kept(storage=self._storage, key=f"{_place(job.key, job.token)}/{name}")
 
 
 def _gather(folder: Path, names: tuple[str, ...]) -> bool:
@@ -148,6 +154,7 @@ def _gather(folder: Path, names: tuple[str, ...]) -> bool:
 
 
 def _kept(folder: Path) -> Path:
+    """Return where those files of a scratch folder gather that are stored."""
     return folder.with_name(f"{folder.name}.kept")
 
 
@@ -167,5 +174,5 @@ def _root(key: JobKey) -> str:
     return f"{key.workspace}/jobs/{key.id}"
 
 
-def _place(job: Job, token: int | None = None) -> str:
-    return f"{_root(job.key)}/{job.token if token is None else token}"
+def _place(key: JobKey, token: int) -> str:
+    return f"{_root(key)}/{token}" if token else _root(key)

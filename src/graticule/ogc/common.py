@@ -15,6 +15,8 @@ REL_EXECUTE = f"{REL}execute"
 REL_RESULTS = f"{REL}results"
 REL_EXCEPTIONS = f"{REL}exceptions"
 REL_LOG = f"{REL}log"
+REL_JOB_DEFINITION = f"{REL}job-definition"
+REL_JOB_INPUTS = f"{REL}job-inputs"
 
 PROFILE = "https://www.opengis.net/def/profile/OGC/0/"
 
@@ -74,6 +76,14 @@ class Problem(Document, frozen=True, kw_only=True):
     instance: str | None = None
     errors: list[dict[str, Any]] | None = None
     """One member per fault: `pointer` (JSON pointer into the request body) or `parameter`, and `detail`."""
+    cause: str | None = None
+    """Of a failed job: the class of what went wrong."""
+    step: str | None = None
+    """Of a failed job: how far it had come."""
+    remedy: str | None = None
+    """Of a failed job: what to change."""
+    log: list[str] | None = None
+    """Of a failed job: the last lines that it printed."""
 
 
 def format_time(moment: datetime) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from graticule.ogc.common import Document, Link, Problem
 
@@ -33,6 +33,52 @@ class StatusInfo(Document, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+
+class JobInputs(Document, frozen=True, kw_only=True):
+    """What a job was sent with (inputs.yaml of Part 4)."""
+
+    inputs: Any
+    """By identifier, as they were sent."""
+    outputs: Any
+    """What is wanted, by identifier; all of them where nothing was said."""
+    headers: dict[str, str] | None = None
+    """Of a job that was created for a later start: the headers that it was created with."""
+    links: list[Link] = []
+
+
+class JobDefinition(JobInputs, frozen=True, kw_only=True):
+    """What a job was sent with, and what it is a job of (jobDefinition.yaml of Part 4)."""
+
+    entity: str
+    """Address of the process."""
+
+
+class LogLine(Document, frozen=True, kw_only=True):
+    """One line that a job has printed."""
+
+    step: str
+    offset: int
+    """Where it begins, bytes from the beginning of the log."""
+    text: str
+    time: str | None = None
+    """RFC 3339, if the line itself says when it was printed."""
+    stream: str | None = None
+    """``stdout`` or ``stderr``, where they are kept apart."""
+
+
+class LogPage(Document, frozen=True, kw_only=True):
+    """A page of a log, line by line."""
+
+    job_id: str
+    step: str
+    offset: int
+    size: int
+    """Bytes of the whole log so far."""
+    complete: bool
+    """Whether nothing more will be printed."""
+    lines: list[LogLine]
+    links: list[Link]
 
 
 class JobList(Document, frozen=True, kw_only=True):

@@ -147,6 +147,22 @@ class WantedOutput(Document, frozen=True, kw_only=True):
     transmission_mode: Transmission | None = None
 
 
+class Limits(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a job may use. None: not said here; 0, where the service says it: without a limit."""
+
+    time_limit_s: float | None = None
+    """Seconds from its beginning."""
+    memory_limit_mib: int | None = None
+    """MiB that it and all that it starts may hold."""
+    disk_limit_mib: int | None = None
+    """MiB of files in its folder, outputs included."""
+    log_limit_mib: int | None = None
+    """MiB that it may print."""
+
+
+NO_LIMITS = Limits()
+
+
 class Execute(Document, frozen=True, kw_only=True):
     """An execute request (execute.yaml). Inputs stay as sent; ``processes/inputs.py`` reads them."""
 
@@ -155,3 +171,14 @@ class Execute(Document, frozen=True, kw_only=True):
     """None: all outputs. Empty: run and return nothing (2.0)."""
     response: Literal["raw", "document"] | None = None
     subscriber: Subscriber | None = None
+    limits: Limits | None = None
+    """Ours: what this job may use, at most what the process may."""
+
+
+class JobRequest(Execute, frozen=True, kw_only=True):
+    """An execute request as the list of jobs takes it: it names its process (execute-workflows.yaml)."""
+
+    process: str = ""
+    """Address of the process; a relative one starts at the address of the service."""
+    status: Literal["create"] | None = None
+    """``create``: keep the job, and start it later. Other servers' habit; the standard has a preference for it."""

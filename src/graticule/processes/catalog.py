@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from graticule.errors import NoSuchProcess
-from graticule.ogc.processes import ProcessDescription
+from graticule.ogc.processes import NO_LIMITS, Limits, ProcessDescription
 from graticule.processes.inputs import InputChecker
 
 
@@ -20,6 +20,8 @@ class Offer:
     """Where a job process finds it; the executor knows what it means."""
     fresh: bool = False
     """Whether every job of it wants a new job process."""
+    limits: Limits = NO_LIMITS
+    """What each of its jobs may use at most, and does unless its request asks for less."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_checker", None)
@@ -115,9 +117,16 @@ class Catalog:
 
     def get(self, process_id: str) -> Offer:
         """Return a process; raises NoSuchProcess."""
+        offer = self.find(process_id)
+        if offer is None:
+            raise NoSuchProcess(process_id)
+        return offer
+
+    def find(self, process_id: str) -> Offer | None:
+        """Return a process, if there is one of that identifier."""
         if self._allowed(process_id):
             for source in self._sources:
                 offer = source.find(process_id)
                 if offer is not None:
                     return offer
-        raise NoSuchProcess(process_id)
+        return None

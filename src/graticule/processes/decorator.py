@@ -46,7 +46,7 @@ from docstring_parser import DocstringStyle
 from pydantic import PydanticSchemaGenerationError, PydanticUserError
 
 from graticule.errors import Fault, InvalidInputs, PluginNotLoaded
-from graticule.ogc.processes import Example, JobControl, Output, ProcessDescription
+from graticule.ogc.processes import Example, JobControl, Limits, Output, ProcessDescription
 from graticule.processes.process import Inputs, Outputs, Process, RunContext
 from graticule.processes.signatures import RESULT, InputParameter, ResultType, title_of
 
@@ -67,6 +67,10 @@ class Options:
     examples: Sequence[Example | Mapping[str, Any]] = ()
     outputs: Mapping[str, Output | str] = dataclasses.field(default_factory=dict)
     fresh: bool = False
+    time_limit_s: float | None = None
+    memory_limit_mib: int | None = None
+    disk_limit_mib: int | None = None
+    log_limit_mib: int | None = None
 
 
 @overload
@@ -85,6 +89,10 @@ def process(
     examples: Sequence[Example | Mapping[str, Any]] = (),
     outputs: Mapping[str, Output | str] | None = None,
     fresh: bool = False,
+    time_limit_s: float | None = None,
+    memory_limit_mib: int | None = None,
+    disk_limit_mib: int | None = None,
+    log_limit_mib: int | None = None,
 ) -> Callable[[Callable[P, R]], FunctionProcess[P, R]]: ...
 
 
@@ -114,6 +122,10 @@ def process(function: Callable[..., Any] | None = None, /, **options: Any) -> An
         Output by name: its description in words, or all of it. A single output gets the name given here.
     fresh : bool
         Whether every job gets a process of its own, for code that leaves something behind.
+    time_limit_s, memory_limit_mib, disk_limit_mib, log_limit_mib : float or int, optional
+        What one job may use: seconds from its beginning; MiB that it and all that it starts hold, of files in its
+        folder, and of what it prints. 0: no limit. Default: as whoever runs the service has set it; they have the last
+        word, too.
 
     Returns
     -------
@@ -149,6 +161,11 @@ class FunctionProcess(Generic[P, R]):
     def fresh(self) -> bool:
         """Whether every job wants a process of its own."""
         return self.options.fresh
+
+    @property
+    def limits(self) -> Limits:
+        """What it says that one job may use."""
+        return Limits(**{name: getattr(self.options, name) for name in Limits.__struct_fields__})
 
     @cached_property
     def description(self) -> ProcessDescription:

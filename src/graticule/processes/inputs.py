@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import jsonschema_rs
+import msgspec
 
 from graticule.data.fetch import FetchPolicy, Unfetchable, check_host, parse_reference
 from graticule.errors import Fault, PluginNotLoaded
@@ -36,6 +37,14 @@ _MARKS = ("value", "href", "bbox", "collection", "process")
 _ENCODINGS = frozenset({"base64", "binary", "utf-8", "utf8", "ascii", "us-ascii"})
 
 
+class OwnResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A result of another job of the service: a file, or, when it is small, its content."""
+
+    media_type: str
+    path: str = ""
+    content: bytes | None = None
+
+
 class ReferencePolicy(FetchPolicy, frozen=True, kw_only=True):
     """What references in inputs may point to. Plain JSON: it travels to the job process with the job."""
 
@@ -44,6 +53,9 @@ class ReferencePolicy(FetchPolicy, frozen=True, kw_only=True):
 
     local_files: dict[str, str] = {}
     """Addresses of the service's own files, as they stand in the request, and where the content lies."""
+
+    own_results: dict[str, OwnResult] = {}
+    """Results of the service's own jobs by their addresses, as they stand in the request."""
 
     def find_local(self, href: str) -> Path | None:
         """Return where the content of a reference lies on this machine, or None when it must be fetched."""
@@ -444,7 +456,7 @@ class InputReader:
 
 def reference_fault(href: str, policy: ReferencePolicy) -> str | None:
     """Return why a reference may not be followed, as far as its text says, or None."""
-    if href in policy.signed_files or policy.find_local(href) is not None:
+    if href in policy.signed_files or href in policy.own_results or policy.find_local(href) is not None:
         return None
     scheme = href.partition(":")[0].lower()
     if scheme == "file":

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from graticule.data.fetch import RemoteFile, Unfetchable, fetch_to
+from graticule.data.fetch import RemoteFile, Undelivered, Unfetchable, fetch_to
 from graticule.data.tiff import Readable, needed_bytes
 from graticule.errors import Fault, InvalidInputs
 from graticule.ogc.common import CRS84, CRS84H
@@ -31,6 +31,7 @@ from graticule.processes.inputs import (
     GivenValue,
     InputReader,
     Misread,
+    OwnResult,
     ReferencePolicy,
     decode_base64,
     escape,
@@ -183,15 +184,29 @@ class _Resolver:
         local = self.policy.find_local(href)
         fitting = reader.fitting(given.media_type) or reader.readers
         try:
-            if local is not None:
+            if (result := self.policy.own_results.get(href)) is not None:
+                content = self._own_result(reader.name, given, result)
+            elif local is not None:
                 content = _local(given, local)
             elif isinstance(reader.description, ReadInPlace):
                 content = self._in_place(reader.name, href, fitting)
             else:
                 content = self._fetched(reader.name, href, fitting)
         except Unfetchable as error:
-            raise Unusable(Fault(given.pointer, str(error))) from error
+            fault = Fault(given.pointer, str(error), transient=isinstance(error, Undelivered))
+            raise Unusable(fault) from error
         return _read_content(content, fitting, given, href, self.policy)
+
+    def _own_result(self, name: str, given: GivenValue, result: OwnResult) -> _Content:
+        """Return the result of another job; a small one becomes a file first, since references are files."""
+        path = Path(result.path) if result.content is None else self._new_path(name, "")
+        if result.content is not None:
+            path.write_bytes(result.content)
+        elif not path.is_file():
+            reason = "the result is not there any more: its job was removed; run that job again"
+            raise Unusable(Fault(given.pointer, reason))
+        with path.open("rb") as file:
+            return _look_at(file, path.stat().st_size, result.media_type, path)
 
     def _fetched(self, name: str, href: str, fitting: Sequence[AlternativeReader]) -> _Content:
         path = self._new_path(name, href)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
     from rasterio.io import DatasetReader
 
-    from graticule.data.fetch import FetchPolicy, RemoteFile
+    from graticule.data.fetch import FetchPolicy, RemoteFile, Unfetchable
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,12 @@ class Raster:
         try:
             return RemoteFile(cast("str", self.href), self.policy or FetchPolicy())
         except Unfetchable as error:
-            raise self.fault(str(error)) from error
+            raise self._not_fetched(error) from error
+
+    def _not_fetched(self, error: Unfetchable) -> InvalidInputs:
+        from graticule.data.fetch import Undelivered
+
+        return InvalidInputs([Fault(self.pointer, str(error), transient=isinstance(error, Undelivered))])
 
     def _dataset(self, remote: RemoteFile | None, options: Mapping[str, Any]) -> DatasetReader:
         """Open the raster with the one driver that its first bytes ask for."""
@@ -229,7 +234,7 @@ class Raster:
     def _damaged(self, remote: RemoteFile | None) -> InvalidInputs:
         # An error of the network inside GDAL's reading arrives as a read error; the remote file remembers the cause.
         if remote is not None and remote.failure is not None:
-            return self.fault(str(remote.failure))
+            return self._not_fetched(remote.failure)
         return self.fault("the raster is damaged or cut short; send the whole file")
 
     def _driver(self, start: bytes) -> str:

@@ -6,9 +6,12 @@ of the same process in the same workspace, and thrown away after anything unusua
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import errno
 import functools
 import json
+import mmap
 import os
 import select
 import signal
@@ -17,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -25,7 +29,8 @@ import msgspec
 
 from graticule import plugins
 from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
-from graticule.jobs.job import Cause, Failure, Fault, Manifest
+from graticule.jobs.failures import shortened
+from graticule.jobs.job import STEPS, Failure, Fault, Manifest, Step
 from graticule.jobs.messages import (
     READ,
     Broke,
@@ -44,26 +49,33 @@ from graticule.jobs.messages import (
     encode_frame,
 )  # fmt: skip
 from graticule.jobs.outputs import keep_outputs
-from graticule.ogc.processes import Execute
+from graticule.ogc.processes import NO_LIMITS, Execute, Limits
 from graticule.processes.process import Dismissed, Process
 from graticule.runtime import prctl
+from graticule.runtime.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from graticule.processes.inputs import ReferencePolicy
 
 _execute = msgspec.json.Decoder(Execute)
 _PROGRESS_INTERVAL = 0.05
+_STAGE_IN, _RUN, _STAGE_OUT = map(STEPS.index, ("stage-in", "run", "stage-out"))
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""How the system says that nothing more can be written."""
+
+GIVEN = 3
+"""How many open descriptors a job process is given; see `main`."""
 
 
-def main(agent: socket.socket, inbox: socket.socket, log: str) -> None:
+def main(given: Iterable[int], log: str) -> None:
     """Serve the agent until it closes the socket.
 
     Parameters
     ----------
-    agent : socket.socket
-        This process's end of the pair.
-    inbox : socket.socket
-        Where small messages come from, one at a time; the agent may take back what was not read.
+    given : iterable of int
+        Three open descriptors: this process's end of the pair of sockets; the socket that small messages come from,
+        one at a time, which the agent may take back while they are not read; and one byte of shared memory, where the
+        agent looks how far a job had come that ended without a word.
     log : str
         The file that standard output and error go to while no job says otherwise.
     """
@@ -76,14 +88,23 @@ def main(agent: socket.socket, inbox: socket.socket, log: str) -> None:
     prctl.become_subreaper()
     prctl.die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _offer_to_the_kernel()
     _redirect(log)
-    JobProcess(agent, inbox, Path(log)).serve()
+    agent, inbox, step = given
+    shared = mmap.mmap(step, 1)
+    os.close(step)
+    JobProcess(socket.socket(fileno=agent), socket.socket(fileno=inbox), shared, Path(log)).serve()
 
 
 def start_alone() -> None:
     """Be a job process that was started by exec, because a process names the Python that runs it."""
-    agent, inbox = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    main(agent, inbox, sys.argv[3])
+    main(map(int, sys.argv[1 : 1 + GIVEN]), sys.argv[1 + GIVEN])
+
+
+def _offer_to_the_kernel() -> None:
+    """Have the kernel end this process rather than the server when the machine has no memory left."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _redirect(log: str) -> None:
@@ -115,25 +136,36 @@ class JobProcess:
         Where large messages come from and where ends are told.
     inbox : socket.socket
         Where small messages come from.
+    step : mmap.mmap
+        Where the agent sees the step of the job that runs.
     log : Path
         What is printed goes here; the agent may read it while a job runs.
     """
 
-    def __init__(self, agent: socket.socket, inbox: socket.socket, log: Path) -> None:
+    def __init__(self, agent: socket.socket, inbox: socket.socket, step: mmap.mmap, log: Path) -> None:
         self._agent = agent
         self._inbox = inbox
+        self._attempts = Attempts(self.send, step)
         self._log = log
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
         self._resident_mib = _resident_mib()
-        self._environment = dict(os.environb)
+        self._place = os.getcwd()  # noqa: PTH109 - a string is what is compared
+        self._pid = os.getpid()
         self._jobs = 0
         self._spoilt = False
-        self._loaded: dict[ProcessRef, Process] = {}
         self._sending = threading.Lock()
-        self.stopping = False
-        self._running = False
         signal.signal(signal.SIGTERM, self._stop)
+        for end in (agent, inbox):
+            end.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._let_go)
+
+    def _let_go(self) -> None:
+        """In a process that a job has forked: be nobody whom the agent could take for this one."""
+        self._agent.close()
+        self._inbox.close()
+        if signal.getsignal(signal.SIGTERM) == self._stop:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def serve(self) -> None:
         """Take messages until the agent closes the socket."""
@@ -144,93 +176,70 @@ class JobProcess:
         poller.register(self._inbox, select.POLLIN)
         stream = self._agent.fileno()
         while ready := poller.poll():
-            if any(number == stream for number, _ in ready):
-                data = self._agent.recv(READ)
-                if not data:
-                    return
-                for frame in frames.feed(data):
-                    self._answer(decode_to_child(frame))
-                continue
+            by_stream = any(number == stream for number, _ in ready)
             try:
-                message = self._inbox.recv(READ)
-            except BlockingIOError:  # the agent took it back
+                data = (self._agent if by_stream else self._inbox).recv(READ)
+            except BlockingIOError:  # the agent took it back, or a job has read it
                 continue
-            if message and not self._answer(decode_to_child(message)):
-                poller.unregister(self._inbox)  # the agent lets go of this process: what else lies there is not for it
+            if not data:
+                return
+            for message in list(frames.feed(data)) if by_stream else [data]:
+                if not self._answer(decode_to_child(message)):
+                    # The agent lets go of this process: what else lies there is not for it.
+                    poller.unregister(self._inbox)
 
     def _answer(self, message: ToChild) -> bool:
         """Do what a message says; False if this process should do nothing else."""
         if isinstance(message, Describe):
             for ref in message.refs:
-                self.send(_describe(ref))
+                described = describe(ref, self._pid)
+                _end_if_forked(self._pid)
+                self.send(described)
             return True
         if isinstance(message, Ping):
             if not select.select([self._inbox], [], [], 0)[0]:  # what is asked about may lie there
                 self.send(Pong(job=message.job))
             return True
+        if self._attempts.stopping:  # an earlier job, or somebody outside, has ended this process
+            self.send(Pong(job=message.job))
+            return False
         end = self._run(message)
         self.send(end)
         return isinstance(end, Done) and not end.littered
 
     def send(self, message: FromChild) -> None:
-        """Tell the agent; safe from the progress thread too."""
+        """Tell the agent; safe from the progress thread too. What a job has forked tells nothing."""
+        if os.getpid() != self._pid:
+            return
         with self._sending:
             self._agent.sendall(encode_frame(message))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self.stopping = True
-        if self._running:
+        self._attempts.stopping = True
+        if self._attempts.running:
             raise Dismissed
 
     def _run(self, start: Start) -> Done | Broke:
         folder = Path(start.folder)
-        failure, outputs = self._attempt(start, folder)
+        failure, outputs = self._attempts.run(start)
+        surroundings = self._attempts.surroundings
+        restored = surroundings is not None and surroundings.restore((start.folder, self._place))
         log_bytes = self._seal_log(folder)
         os.fchdir(self._home)
-        if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
-            os.environ.clear()
-            os.environb.update(self._environment)
-        if failure is not None:
-            return Broke(failure=failure, log_bytes=log_bytes)
-        left = os.path.lexists(folder)
         # A thread that goes on would print into the log of the next job.
-        busy = threading.active_count() > 1 or _has_children()
-        littered = busy or self._spoilt or os.fstat(self._home).st_mtime_ns != 0
+        busy = _thread._count() > 0 or _has_children()  # noqa: SLF001 - counts those unknown to threading too
+        if failure is not None:
+            return Broke(job=start.job, failure=failure, log_bytes=log_bytes, busy=busy)
+        left = os.path.lexists(folder)
+        touched = self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or not restored
+        littered = busy or touched or self._attempts.stopping
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0
-        return Done(outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, grown_mib=grown_mib)
-
-    def _attempt(self, start: Start, folder: Path) -> tuple[Failure | None, Manifest]:
-        """Run the job's process around foreign code: whatever it does, there is an end to tell."""
-        context: Context | None = None
-        try:
-            process = self._process(start.ref)
-            execute = _execute.decode(start.request)
-            context = Context(folder, execute, process, self)
-            self._running = True
-            inputs = _resolved(process, execute, start.policy, folder)
-            outputs = process.run(inputs, context)
-            self._running = False
-            return None, keep_outputs(outputs, process.description, context.wanted, folder)
-        except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
-            self._running = False
-            return failure_of(error), {}
-        finally:
-            if context is not None:
-                context.close()
-
-    def _process(self, ref: ProcessRef) -> Process:
-        process = self._loaded.get(ref)
-        if process is None:
-            from graticule.processes.decorator import identifier_of
-
-            # Not described: a neighbour that cannot be is no fault of this one.
-            found = {identifier_of(one): one for one in load_processes(ref)}
-            if ref.id not in found:
-                raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
-            process = self._loaded[ref] = found[ref.id]
-        return process
+        return Done(
+            job=start.job, outputs=outputs, log_bytes=log_bytes, folder=left, littered=littered, busy=busy,
+            grown_mib=grown_mib,
+        )  # fmt: skip
 
     def _seal_log(self, folder: Path) -> int:
         """Give the job what it has printed, and begin an empty log for the next one."""
@@ -247,6 +256,72 @@ class JobProcess:
             self._log.rename(folder / "process.log")
             _redirect(str(self._log))
         return size
+
+
+class Attempts:
+    """Runs processes around foreign code: whatever that does, there is an end to tell.
+
+    Parameters
+    ----------
+    send : callable
+        Told how far a process is, by the progress thread too.
+    step : mmap.mmap or bytearray
+        Gets the number of the step, in `STEPS`, of the job that runs.
+    """
+
+    def __init__(self, send: Callable[[Progress], None], step: mmap.mmap | bytearray) -> None:
+        self.send = send
+        self.stopping = False
+        self.running = False
+        """Whether foreign code runs, so that a signal may raise `Dismissed`."""
+        self.surroundings: Surroundings | None = None
+        """How this process was when the code of a job had been loaded."""
+        self._pid = os.getpid()
+        self._step = step
+        self._loaded: dict[ProcessRef, Process] = {}
+
+    def run(self, start: Start) -> tuple[Failure | None, Manifest]:
+        """Run a job; return why it failed, or what it gave."""
+        folder = Path(start.folder)
+        context: Context | None = None
+        step = self._step
+        try:
+            step[0] = _STAGE_IN
+            process = self._process(start.ref)
+            execute = _execute.decode(start.request)
+            context = Context(folder, execute, process, self, start.job)
+            if start.trace:
+                os.environ["TRACEPARENT"] = start.trace  # where OpenTelemetry has programs look for it
+            self.running = True
+            inputs = _resolved(process, execute, start.policy, folder)
+            step[0] = _RUN
+            outputs = process.run(inputs, context)
+            self.running = False
+            _end_if_forked(self._pid)
+            step[0] = _STAGE_OUT
+            return None, keep_outputs(outputs, process.description, context.wanted, folder)
+        except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything, SystemExit too
+            self.running = False
+            _end_if_forked(self._pid, error)
+            return failure_of(error, STEPS[step[0]]), {}
+        finally:
+            _end_if_forked(self._pid)
+            if context is not None:
+                context.close()
+
+    def _process(self, ref: ProcessRef) -> Process:
+        process = self._loaded.get(ref)
+        if process is None:
+            from graticule.processes.decorator import identifier_of
+
+            # Not described: a neighbour that cannot be is no fault of this one.
+            found = {identifier_of(one): one for one in load_processes(ref)}
+            if ref.id not in found:
+                raise PluginNotLoaded(ref.target, f"it has no process {ref.id!r}")
+            process = self._loaded[ref] = found[ref.id]
+            _end_if_forked(self._pid)
+            self.surroundings = Surroundings()
+        return process
 
 
 def load_processes(ref: ProcessRef) -> list[Process]:
@@ -266,26 +341,40 @@ def load_processes(ref: ProcessRef) -> list[Process]:
     return found
 
 
-def _describe(ref: ProcessRef) -> Described:
+def describe(ref: ProcessRef, pid: int = 0) -> Described:
+    """Return what the processes behind a reference are, or why they cannot be loaded.
+
+    Parameters
+    ----------
+    ref : ProcessRef
+        Where they are.
+    pid : int
+        The job process that asks; a fork that their import makes of it ends. 0: there is none.
+    """
     try:
         processes = load_processes(ref)
     except PluginNotLoaded as error:
+        _end_if_forked(pid, error)
         traceback.print_exc()
         return Described(ref=ref, error=error.reason)
     except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything on import
+        _end_if_forked(pid, error)
         traceback.print_exc()
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
-    documents, fresh, reasons = [], [], []
+    documents, fresh, limits, reasons = [], [], [], []
     for process in processes:
         try:
             documents.append(msgspec.json.encode(process.description))
             fresh.append(bool(getattr(process, "fresh", False)))
+            stated = getattr(process, "limits", None)
+            limits.append(stated if isinstance(stated, Limits) else NO_LIMITS)
         except PluginNotLoaded as error:
             reasons.append(error.reason)
         except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
+            _end_if_forked(pid, error)
             traceback.print_exc()
             reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
-    return Described(ref=ref, documents=documents, fresh=fresh, error="; ".join(reasons))
+    return Described(ref=ref, documents=documents, fresh=fresh, limits=limits, error="; ".join(reasons))
 
 
 def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:
@@ -301,31 +390,52 @@ def _rules(policy: bytes) -> ReferencePolicy:
     return msgspec.json.decode(policy, type=ReferencePolicy) if policy else ReferencePolicy()
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException, step: Step = "run") -> Failure:
     """Say in one sentence why a job failed; the whole story goes to its log, which is standard error."""
     kind = type(error).__name__
     if isinstance(error, InvalidInputs):
         faults = [Fault(fault.pointer, fault.message) for fault in error.faults]
-        return Failure(cause="bad input", detail=str(error), faults=faults, kind=kind)
-    if isinstance(error, Dismissed):
-        return Failure(cause="dismissed", detail="the job was dismissed while it ran", kind=kind)
-    if isinstance(error, ProcessFault):
-        return Failure(cause="process error", detail=str(error), kind=kind)
-    if isinstance(error, PluginNotLoaded):
-        return Failure(cause="plug-in", detail=str(error), kind=kind)
-    traceback.print_exc()
-    if isinstance(error, MemoryError):
+        transient = bool(faults) and all(fault.transient for fault in error.faults)
         return Failure(
-            cause="out of memory", detail="the process ran out of memory; give it less data at once", kind=kind
-        )
+            cause="stage-in" if transient else "bad input", detail=shortened(str(error)), faults=faults, kind=kind,
+            step="stage-in", transient=transient,
+        )  # fmt: skip
+    if isinstance(error, Dismissed):
+        return Failure(cause="cancelled", detail="the job was dismissed while it ran", kind=kind, step=step)
+    if isinstance(error, ProcessFault):
+        return Failure(cause="process error", detail=shortened(str(error)), kind=kind, step=step)
+    if isinstance(error, PluginNotLoaded):
+        return Failure(cause="plug-in", detail=shortened(str(error)), kind=kind, step=step)
+    with contextlib.suppress(OSError):  # the disk may be full
+        traceback.print_exc()
+    if isinstance(error, MemoryError):
+        return Failure(cause="out of memory", detail="the process ran out of memory", kind=kind, step=step)
     if isinstance(error, SystemExit):
         detail = f"the process ended itself with exit({error.code!r}) instead of returning its outputs"
-        return Failure(cause="process error", detail=detail, kind=kind)
-    cause: Cause = "process error"
-    if isinstance(error, OSError) and error.errno == 28:
-        return Failure(cause="disk limit", detail="no space was left on the disk for the job's files", kind=kind)
+        return Failure(cause="process error", detail=shortened(detail), kind=kind, step=step)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        detail = f"no space was left on the disk for the job's files ({error.strerror})"
+        remedy = "have the job write less, or try again later; whoever runs this service must free space"
+        return Failure(cause="disk limit", detail=detail, kind=kind, step=step, remedy=remedy)
     text = str(error) if isinstance(error, GraticuleError) else f"{kind}: {error}".rstrip(": ")
-    return Failure(cause=cause, detail=f"the process failed with {text}; its log tells where", kind=kind)
+    return Failure(cause="process error", detail=f"the process failed with {shortened(text)}", kind=kind, step=step)
+
+
+def _end_if_forked(pid: int, error: BaseException | None = None) -> None:
+    """End a process that a job has forked and that comes back from its code: the job is its parent's.
+
+    It ends as it would by itself, but flushes nothing, for what it holds is a copy of what its parent will write.
+
+    Parameters
+    ----------
+    pid : int
+        The job process's own.
+    error : BaseException, optional
+        What it came back with.
+    """
+    if os.getpid() != (pid or os.getpid()):
+        code = error.code if isinstance(error, SystemExit) else error and 1
+        os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
 
 
 def _has_children() -> bool:
@@ -361,7 +471,7 @@ class Context:
     for the file system's journal, which the ledger keeps busy.
     """
 
-    def __init__(self, folder: Path, execute: Execute, process: Process, job: Teller) -> None:
+    def __init__(self, folder: Path, execute: Execute, process: Process, job: Teller, job_id: str = "") -> None:
         self._folder = folder
         self._made = False
         asked = execute.outputs
@@ -369,6 +479,7 @@ class Context:
         self.wanted = frozenset(process.description.outputs if every else asked or ())
         self._asked = asked or {}
         self._job = job
+        self._job_id = job_id
         self._told = 0.0
         self._closed = False
         self._pending: Progress | None = None
@@ -397,7 +508,8 @@ class Context:
             return  # a thread that outlived its job: what it says would be told of the next one
         if self._job.stopping:
             raise Dismissed
-        self._pending = Progress(percent=max(0, min(100, int(progress))), message=str(message)[:1000])
+        percent = max(0, min(100, int(progress)))
+        self._pending = Progress(job=self._job_id, percent=percent, message=str(message)[:1000])
         wait = self._told + _PROGRESS_INTERVAL - time.monotonic()
         if wait <= 0:
             self._tell()

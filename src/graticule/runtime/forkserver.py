@@ -3,9 +3,13 @@
 It is started by exec before anything else, so it has no threads and none of the server's open files. It imports what
 job processes need (once they are asked for), so that a forked one is warm and shares its memory. It does nothing else.
 
-Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path}`` with the
-job process's end of a socket pair attached, and ``{"preload": [module, …]}``; it tells ``{"forked": number, "pid":
-pid}`` and ``{"ended": pid, "status": wait status}``. When the socket closes it kills its children and ends.
+Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path, "python":
+path, "group": path}`` with what the job process is given open attached, and ``{"preload": [module, …]}``; it tells
+``{"forked": number, "pid": pid}`` and ``{"ended": pid, "status": wait status}``. A Python that is named is started in
+the forked process, a control group that is named is entered.
+
+When the socket closes, the server has ended, perhaps killed. Nothing of its jobs may go on then: everything below this
+process is killed, detached grandchildren too, since it adopts orphans; then it ends.
 """
 
 from __future__ import annotations
@@ -20,11 +24,16 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from graticule.jobs import trees
 from graticule.runtime import child, prctl
+
+_ROUNDS, _ROUND_S = 50, 0.002
+"""How often, and after how many seconds, it is looked again for what an ended job process left behind."""
 
 
 def main(descriptor: int, modules: Sequence[str] = ()) -> None:
@@ -37,7 +46,6 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
     modules : sequence of str
         What every job process needs; it is imported once, before the first one is forked.
     """
-    prctl.die_with_parent(signal.SIGKILL)
     prctl.become_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the agent decides what it means
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -59,7 +67,7 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
                     os.read(wake_read, 4096)
                     _reap(control, pids)
                 elif not _serve(control, pids, later, (wake_read, wake_write)):
-                    _end(pids)
+                    trees.kill_below(os.getpid())
                     return
             if later and not ready:
                 # One at a time: a job process that is wanted meanwhile does not wait for all of them.
@@ -69,7 +77,7 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
 def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple[int, int]) -> bool:
     """Answer one packet; False when the agent is gone."""
     try:
-        data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(2 * array.array("i").itemsize))
+        data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(child.GIVEN * array.array("i").itemsize))
     except ConnectionResetError:
         return False
     if not data:
@@ -81,10 +89,10 @@ def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: 2 * fds.itemsize])
+            fds.frombytes(payload[: child.GIVEN * fds.itemsize])
     pid = os.fork()
     if pid == 0:
-        _become_child(control, fds, request["log"], wake)
+        _become_child(control, fds, request, wake)
     for fd in fds:
         os.close(fd)
     pids.add(pid)
@@ -92,7 +100,9 @@ def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple
     return True
 
 
-def _become_child(control: socket.socket, fds: Iterable[int], log: str, wake: tuple[int, int]) -> None:
+def _become_child(
+    control: socket.socket, fds: Iterable[int], request: dict[str, str], wake: tuple[int, int]
+) -> None:  # fmt: skip
     """In the forked process: let go of everything of the fork server's, then be a job process. Does not return."""
     status = 1
     try:
@@ -101,11 +111,28 @@ def _become_child(control: socket.socket, fds: Iterable[int], log: str, wake: tu
         control.close()
         for wake_fd in wake:
             os.close(wake_fd)
-        agent, inbox = (socket.socket(fileno=fd) for fd in fds)
-        child.main(agent, inbox, log)
+        if request["group"]:
+            with contextlib.suppress(OSError):  # its agent measures it all the same
+                Path(request["group"]).write_text("0")
+        if request["python"]:
+            _start_foreign(request["python"], fds, request["log"])
+        child.main(fds, request["log"])
         status = 0
     finally:
         os._exit(status)
+
+
+def _start_foreign(python: str, fds: Iterable[int], log: str) -> None:
+    """Be a job process with the Python that its process names. Does not return."""
+    for fd in fds:
+        os.set_inheritable(fd, True)  # noqa: FBT003 - the standard library's signature
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    code = "from graticule.runtime.child import start_alone; start_alone()"
+    try:
+        os.execve(python, [python, "-c", code, *map(str, fds), log], environment)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        Path(log).write_text(f"{python} cannot be run: {error.strerror}\n")
+        raise
 
 
 def _preload(name: str, *, last: bool) -> None:
@@ -124,30 +151,34 @@ def _preload(name: str, *, last: bool) -> None:
 
 
 def _reap(control: socket.socket, pids: set[int]) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        if pid in pids:
-            pids.discard(pid)
-            _tell(control, {"ended": pid, "status": status})
-        _kill_strays(pids)
+    """Take note of ended processes; of a job process it is told when nothing of what it left goes on."""
+    ended: dict[int, int] = {}
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = found[1]
+    job_processes = pids.intersection(ended)
+    pids -= job_processes
+    _kill_strays(pids)
+    for pid in job_processes:
+        _tell(control, {"ended": pid, "status": ended[pid]})
 
 
 def _kill_strays(pids: set[int]) -> None:
-    """Kill what an ended job process left behind: as subreapers, its orphans are children of this process now."""
+    """Kill what ended job processes left behind: as subreapers, their orphans are children of this process now."""
     me = os.getpid()
-    try:
-        children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    except OSError:  # not Linux, or a kernel without this list
-        return
-    for pid in map(int, children):
-        if pid not in pids:
-            with contextlib.suppress(ProcessLookupError):
+    for _ in range(_ROUNDS):
+        try:
+            children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+        except OSError:  # a kernel without this list
+            return
+        strays = set(map(int, children)) - pids
+        if not strays:
+            return
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_ROUND_S)
 
 
 def _tell(control: socket.socket, message: dict[str, Any]) -> None:
@@ -155,8 +186,3 @@ def _tell(control: socket.socket, message: dict[str, Any]) -> None:
         control.send(json.dumps(message).encode())
     except OSError:
         return  # the agent is gone; the next read says so
-
-
-def _end(pids: set[int]) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)

@@ -40,28 +40,40 @@ from graticule.errors import (
 )
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
+from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
-from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.jobs.trees import kill_strays
+from graticule.jobs.watching import Watchers
+from graticule.ogc.processes import Execute, Limits, ProcessDescription
 from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
 from graticule.processes.inputs import ReferencePolicy
-from graticule.settings import Settings
+from graticule.processes.limits import first_stated
+from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe, storage_probe
+from graticule.runtime.logs import EndLog
+from graticule.runtime.metrics import Metrics
+from graticule.runtime.tracing import Tracing, open_tracing
+from graticule.settings import Jobs, ProcessSettings, Settings
 from graticule.workspace import Workspace
 
 log = logging.getLogger("graticule")
 
 _FETCH_S = 3600.0
 """Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
+
+_STRAYS_S = 2.0
+"""Seconds that the fork server of an earlier server has to end what runs below it."""
 
 _PRELOAD_S = 5.0
 """Seconds after the first answer until the fork server imports what most job processes want."""
@@ -104,6 +116,11 @@ class Parts:
     plugins: PluginSource
     catalog: Catalog
     policy: ReferencePolicy
+    logs: Logs
+    watchers: Watchers
+    metrics: Metrics
+    health: Health
+    tracing: Tracing | None
     samples: Path
     storage: Storage
     retention: Retention
@@ -184,6 +201,7 @@ class Parts:
         """Take up jobs that wait."""
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
         asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
+        self._in_background(self.metrics.watch_loop())
         self.engine.agent.wake()
         if not self.samples.is_dir():
             self._in_background(_make_samples(self.samples, self.executor))
@@ -236,6 +254,8 @@ class Parts:
         await self.engine.agent.close()
         await self.callbacks.close()
         await self.ledger.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self.lock.release()
 
 
@@ -261,6 +281,7 @@ async def build_parts(
         If something cannot be used as it is set.
     """
     home = settings.home
+    tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
     lock = _HomeLock.take(home)
     storage = await _open_storage(settings)
@@ -275,6 +296,7 @@ async def build_parts(
             recycle_mib=settings.jobs.recycle_mib or sys.maxsize,
             idle_s=settings.jobs.idle_s,
         ),
+        find_groups(),
     )
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
@@ -289,7 +311,21 @@ async def build_parts(
     samples = home / "samples"
     results = ResultStore(storage, signed_s=settings.storage.signed_urls)
     feed = Feed()
-    subscriptions, callbacks = _notifications(settings, ledger)
+    metrics = Metrics(
+        {
+            "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
+            "graticule_jobs_running": ("Jobs that run here.", lambda: executor.limits.workers - executor.free),
+            "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.limits.workers),
+        }
+    )
+    watchers = Watchers()
+    feed.listen(watchers)
+    feed.listen(metrics)
+    if tracing is not None:
+        feed.listen(tracing)
+    if settings.server.access_log:
+        feed.listen(EndLog())
+    subscriptions, callbacks = _notifications(settings, ledger, metrics)
     feed.listen(callbacks)
     parts: Parts
 
@@ -298,12 +334,18 @@ async def build_parts(
     def policy_of(job: Job) -> bytes:
         if b'"href"' not in job.request:
             return encoded_policy
+        # Whether they are there, and the actor's, was asked when the job was sent.
         execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
-        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, job.base)}
-        found = OwnFiles(places={href: place for href, place in places.items() if place is not None})
-        return msgspec.json.encode(found.admitted(policy))
+        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, job.base, "files")}
+        found = OwnFiles(
+            places={href: place for href, place in places.items() if place is not None}, sources=job.own_sources()
+        )
+        return msgspec.json.encode(found.admitted(policy, job.workspace, results))
 
-    agent = Agent(ledger, executor, feed, results, lambda _: catalog, policy_of, _agent_rules(settings, kind))
+    rules = _agent_rules(settings, kind)
+    agent = Agent(
+        ledger, executor, feed, results, lambda _: catalog, policy_of, rules, count_lost=metrics.lost_leases
+    )  # fmt: skip
     parts = Parts(
         settings=settings,
         ledger=ledger,
@@ -315,6 +357,18 @@ async def build_parts(
         plugins=source,
         catalog=catalog,
         policy=policy,
+        logs=Logs(executor.logs_of, results.logs_of),
+        watchers=watchers,
+        metrics=metrics,
+        health=Health(
+            {
+                "ledger": ledger_probe(ledger),
+                "storage": storage_probe(storage),
+                "executor": blocking_probe(lambda: executor.trouble),
+                "disk": disk_probe({"home": home, "storage": _storage_folder(settings)}, settings.storage.min_free_mib),
+            }
+        ),
+        tracing=tracing,
         samples=samples,
         storage=storage,
         retention=Retention(ledger, results, _retention_rules(settings)),
@@ -327,7 +381,7 @@ async def build_parts(
             await _check_storage(ledger, storage, settings)
             await agent.report()
         else:
-            await agent.take_over()
+            metrics.lost_leases(await agent.take_over())
     except BaseException:
         await parts.close()
         raise
@@ -361,9 +415,6 @@ def _agent_rules(settings: Settings, kind: str) -> AgentRules:
         lease_s=jobs.lease_s,
         grace_s=jobs.grace_s,
         max_attempts=jobs.max_attempts,
-        memory_limit_mib=jobs.memory_limit_mib,
-        disk_limit_mib=jobs.disk_limit_mib,
-        time_limit_s=jobs.time_limit_s,
         kind=kind,
         labels=frozenset(jobs.labels),
         queue=QueueRules(
@@ -377,7 +428,7 @@ def _agent_rules(settings: Settings, kind: str) -> AgentRules:
     )
 
 
-def _notifications(settings: Settings, ledger: Ledger) -> tuple[Subscriptions, Callbacks]:
+def _notifications(settings: Settings, ledger: Ledger, metrics: Metrics) -> tuple[Subscriptions, Callbacks]:
     """Return who knows the secrets of notifications, and who sends them."""
     told, key = settings.notifications, settings.security.secret_key
     receivers = ReceiverPolicy(
@@ -390,7 +441,14 @@ def _notifications(settings: Settings, ledger: Ledger) -> tuple[Subscriptions, C
     secrets = [SigningSecret(**msgspec.structs.asdict(one)) for one in told.secrets]
     subscriptions = Subscriptions(ledger, seal, receivers, secrets)
     pace = Pace(retries=told.retries_s, progress=told.progress_s)
-    return subscriptions, Callbacks(ledger, partial(post, policy=receivers), pace, authorize=subscriptions.headers)
+    callbacks = Callbacks(
+        ledger,
+        partial(post, policy=receivers),
+        pace,
+        authorize=subscriptions.headers,
+        count=metrics.delivered,
+    )
+    return subscriptions, callbacks
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -445,13 +503,19 @@ def configured_refs(settings: Settings, plugins: Sequence[str] = ()) -> list[Pro
 
 def _offers(described: Described, settings: Settings) -> list[Offer]:
     offers = []
-    for document, fresh in zip(described.documents, described.fresh, strict=True):
+    default = _limits_of(settings.jobs)
+    for document, fresh, stated in zip(described.documents, described.fresh, described.limits, strict=True):
         description = msgspec.json.decode(document, type=ProcessDescription)
         each = settings.processes.each.get(description.id)
         python = each.python if each is not None else described.ref.python
         ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
-        offers.append(Offer(description=description, ref=ref, fresh=fresh))
+        limits = first_stated(*([_limits_of(each)] if each is not None else []), stated, default)
+        offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits))
     return offers
+
+
+def _limits_of(section: Jobs | ProcessSettings) -> Limits:
+    return Limits(**{name: getattr(section, name) for name in Limits.__struct_fields__})
 
 
 # --- the home folder --------------------------------------------------------------------------------------------------
@@ -523,10 +587,14 @@ async def _open_storage(settings: Settings) -> Storage:
     probe = Kept(storage=storage, key=f"{_PROBES}/{uuid.uuid4().hex}")
     content = os.urandom(64)
     try:
+        # Uploads gather there, wherever they are kept afterwards.
+        await asyncio.to_thread(_storage_folder(settings).mkdir, parents=True, exist_ok=True)
         await _write(storage, probe.key, content)
         if await read_all(probe) != content:
             raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
         await storage.remove(probe.key)
+    except OSError as error:
+        raise InvalidSetting("storage.folder", f"it cannot be made: {error.strerror or error}") from error
     except StorageUnavailable as error:
         raise InvalidSetting(
             error.setting, f"{error.reason}: a small file could not be written and read back"
@@ -539,9 +607,11 @@ async def _open_storage(settings: Settings) -> Storage:
 
 
 def _clear(scratch: Path) -> None:
-    """Remove what job processes of an earlier server left; none of them lives, since the lock was free."""
+    """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
+    if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
+        log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays
 
 
 async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:

@@ -216,6 +216,18 @@ class LedgerContract:
         assert await ledger.mark("storage", "one") == "one"
         assert await ledger.mark("storage", "other") == "one"
 
+    async def test_a_created_job_is_not_claimed_before_it_is_started(self, ledger: Ledger) -> None:
+        created = job("j1", status="created", preparation=b"p")
+        await ledger.add(created)
+        before = await ledger.claim(claim())
+
+        started = await ledger.move(created.key, lambda found: found.moved_to("accepted", at=NOON))
+        (claimed,) = await ledger.claim(claim("a", slots=1, at=NOON))
+
+        assert before == []
+        assert started.status == "accepted"
+        assert (claimed.id, claimed.preparation) == ("j1", b"p")
+
     async def test_waiting_counts_what_waits(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))
         await ledger.add(job("j2"))

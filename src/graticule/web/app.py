@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,16 +14,18 @@ from starlette.types import Message, Receive, Scope, Send
 
 from graticule.errors import GraticuleError, RequestFailed
 from graticule.ogc.common import HTML, JSON, PROBLEM_JSON
+from graticule.runtime.logs import get_log
 from graticule.runtime.parts import Parts, Visitor
 from graticule.web import pages
 from graticule.web.negotiation import parse_accept, quality_of
+from graticule.web.observing import Observed
 from graticule.web.problems import headers_of, problem_of
-from graticule.web.requests import Visit, forwarded_base
+from graticule.web.requests import Visit, about_job, check_host, forwarded_base
 from graticule.web.responses import VARY, ContentResponse, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
 
-log = logging.getLogger("graticule.web")
+log = get_log("graticule.web")
 
 _WORKSPACE_MARK = "ogc-api"
 _KEY_HEADERS = frozenset(
@@ -34,8 +35,10 @@ _FORWARDED = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto",
 _KEPT_BYTES = 64 << 20
 _EXPOSED = (
     "Location, Link, ETag, Repr-Digest, Preference-Applied, Content-Profile, OGC-Output-Values-Count, Retry-After, "
-    "Content-Range, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version"
+    "Content-Range, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, X-Request-Id"
 )
+_OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""What is asked for by machines that watch the service: they have no token, and what they may see is settled there."""
 
 
 class Application:
@@ -51,6 +54,7 @@ class Application:
         self.parts = parts
         self.table = RouteTable(routes)
         self._kept = _KeptAnswers()
+        self._observed = Observed(self._serve, parts)
         server = parts.settings.server
         self._public = server.public_url.rstrip("/")
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in server.trusted_proxies]
@@ -60,8 +64,10 @@ class Application:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        if scope["type"] != "http":
-            return
+        if scope["type"] == "http":
+            await self._observed(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         key = self._kept.key(scope) if method in ("GET", "HEAD") else None
         if key is not None and (kept := self._kept.get(key, self.parts.catalog.revision)) is not None:
@@ -73,7 +79,7 @@ class Application:
         self._cross_origin(scope, response)
         visit: Visit | None = scope.get("graticule")
         if key is not None and visit is not None and visit.cacheable and response.status_code == 200:
-            self._kept.put(key, self.parts.catalog.revision, response)
+            self._kept.put(key, self.parts.catalog.revision, response, scope["route"])
         await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
@@ -81,17 +87,20 @@ class Application:
         request = Request(scope, receive)
         scope["app"] = self
         try:
+            check_host(request.headers, scope["http_version"])
             visit, path = self._visit(scope, request.headers)
             scope["graticule"], scope["resource"] = visit, path
             if scope["method"] == "OPTIONS":
                 return self._options(path, request.headers)
             route, values = self.table.find(scope["method"], path)
-            scope["path_params"] = values
+            scope["route"], scope["path_params"] = route.path, values
+            if "jobID" in values:
+                about_job(values["jobID"])
             return await _prepared(await route.handler(request), scope["method"])
         except GraticuleError as error:
             return self._problem(request, error)
         except Exception:
-            log.exception("request %s %s failed", scope["method"], scope["path"])
+            log.exception("request.failed", method=scope["method"], path=scope["path"])
             return self._problem(request, RequestFailed())
 
     def _visit(self, scope: Scope, headers: Headers) -> tuple[Visit, str]:
@@ -107,7 +116,7 @@ class Application:
             # The short address of a workspace's files; links lead to the long one.
             workspace, prefix, path = first, f"/{first}/{_WORKSPACE_MARK}", f"/{rest}"
         base = self._base(scope, headers) + prefix
-        if path.startswith("/static/"):  # style sheets and scripts are the same for all, strangers included
+        if path.startswith("/static/") or path in _OPEN:  # the same for all, strangers included
             visitor = Visitor(workspace=settings.workspaces.default, actor="anonymous")
         else:
             visitor = self.parts.visitor(workspace, headers.get("authorization", ""))
@@ -165,15 +174,17 @@ class Application:
 class _KeptAnswer:
     """An answer as bytes, for requests that would get the same one."""
 
-    __slots__ = ("body", "headers", "start", "tag")
+    __slots__ = ("body", "headers", "route", "start", "tag")
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, route: str) -> None:
+        self.route = route
         self.body = bytes(response.body)
         self.headers = list(response.raw_headers)
         self.tag = response.headers.get("etag", "")
         self.start = {"type": "http.response.start", "status": 200, "headers": self.headers}
 
     async def send(self, scope: Scope, send: Send) -> None:
+        scope["route"] = self.route
         for name, value in scope["headers"]:
             if name == b"if-none-match" and matches(value.decode("latin-1"), self.tag):
                 headers = [
@@ -196,8 +207,10 @@ class _KeptAnswers:
 
     @staticmethod
     def key(scope: Scope) -> Any:
-        """Return what an answer depends on; None for a request that comes through a proxy."""
+        """Return what an answer depends on; None for a request that comes through a proxy, or names no host."""
         chosen = [pair for pair in scope["headers"] if pair[0] in _KEY_HEADERS]
+        if not any(name == b"host" for name, _ in chosen):
+            return None
         if any(name in _FORWARDED for name, _ in scope["headers"]):
             return None
         return (scope["path"], scope["query_string"], scope["scheme"], *chosen)
@@ -205,11 +218,11 @@ class _KeptAnswers:
     def get(self, key: Any, revision: int) -> _KeptAnswer | None:
         return self._answers.get(key) if revision == self._revision else None
 
-    def put(self, key: Any, revision: int, response: Response) -> None:
+    def put(self, key: Any, revision: int, response: Response, route: str) -> None:
         if revision != self._revision or self._bytes > _KEPT_BYTES or len(self._answers) > 10_000:
             self._answers.clear()
             self._revision, self._bytes = revision, 0
-        self._answers[key] = _KeptAnswer(response)
+        self._answers[key] = _KeptAnswer(response, route)
         self._bytes += len(response.body)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -20,13 +21,25 @@ from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, R
 from graticule.jobs.job import Job, Manifest, StoredValue
 from graticule.jobs.manager import require_success
 from graticule.jobs.results import ResultStore
-from graticule.ogc.common import HTML, JSON, REL_EXCEPTIONS, REL_LOG, REL_RESULTS, Link, Problem
+from graticule.ogc.common import (
+    HTML,
+    JSON,
+    REL_EXCEPTIONS,
+    REL_JOB_DEFINITION,
+    REL_JOB_INPUTS,
+    REL_LOG,
+    REL_RESULTS,
+    Link,
+    Problem,
+)
 from graticule.ogc.jobs import StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.ogc.prov import REL_PROV
 from graticule.processes.formats import is_json
 from graticule.web.negotiation import admits, choose, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
+from graticule.web.provenance import PROV_JSON
 from graticule.web.requests import accept_of, header
 from graticule.web.responses import VARY, ContentResponse, FilePart, Part, disposition, file_response, matches
 
@@ -58,7 +71,11 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         Link(href=here, rel="monitor", type=JSON, title="Status"),
         Link(href=f"{here}?f=html", rel="alternate", type=HTML, title="This document as a page"),
         Link(href=f"{base}/jobs", rel="up", type=JSON, title="All jobs"),
+        Link(href=f"{here}/definition", rel=REL_JOB_DEFINITION, type=JSON, title="Request"),
+        Link(href=f"{here}/inputs", rel=REL_JOB_INPUTS, type=JSON, title="Inputs"),
     ]
+    if job.ended:
+        links.append(Link(href=f"{here}/prov", rel=REL_PROV, type=PROV_JSON, title="Provenance"))
     exception: Problem | None = None
     if job.status == "successful":
         links.append(Link(href=f"{here}/results", rel=REL_RESULTS, type=JSON, title="Results"))
@@ -67,11 +84,11 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
     # A job that prints nothing leaves no file; its log is there all the same, and empty.
     for step in dict.fromkeys(("process", *steps)) if job.started else ():
-        title = "Tool log" if step == "process" else f"Tool log {step}"
+        href, title = f"{here}/logs/{quote(step)}", f"Tool log {step}.log"
         # Part 1 calls it a log; clients of application packages look for what is related.
-        links += [
-            Link(href=f"{here}/logs/{step}", rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")
-        ]
+        links += [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
+    if not job.ended:
+        links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
     if job.subscriber:
         links.append(Link(href=f"{here}/notifications", rel="related", type=JSON, title="Notifications"))
     return StatusInfo(

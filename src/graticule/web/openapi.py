@@ -61,6 +61,11 @@ _PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-
 _JOB_LINKS = {
     "status": ("get_job", "The status of the job."),
     "results": ("get_results", "What it has produced."),
+    "start": ("start_job", "Start it, if it was only created."),
+    "change": ("change_job", "Change it, if it was only created."),
+    "definition": ("get_definition", "What it was sent with."),
+    "inputs": ("get_inputs", "Its inputs."),
+    "provenance": ("get_provenance", "Where its results come from."),
     "dismiss": ("dismiss_job", "Stop or remove it."),
 }
 
@@ -175,7 +180,7 @@ class _Writer:
         if route.body:
             operation["requestBody"] = {"required": route.body_required, "content": self._content(route.body)}
         operation["responses"] = self._responses(route)
-        if route.path == EXECUTION and route.body:
+        if route.body and (route.path == EXECUTION or (route.method, route.path) == ("POST", "/jobs")):
             operation["callbacks"] = self._callbacks()
         return operation
 

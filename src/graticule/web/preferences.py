@@ -36,6 +36,16 @@ class Mode:
     """Preferences that are honoured, for ``Preference-Applied``; `RESPOND_ASYNC` only if the answer is a job."""
 
 
+_CREATED = re.compile(r"\s*status\s*=\s*\"?created\"?\s*", re.IGNORECASE)
+
+
+def split_created(header: str) -> tuple[bool, str]:
+    """Return whether a header prefers that a job is only created (Part 4), and what else it prefers."""
+    members = re.split(r"[,;]", header)
+    others = [member for member in members if not _CREATED.fullmatch(member)]
+    return len(others) < len(members), ",".join(others)
+
+
 @lru_cache(maxsize=256)
 def parse_prefer(header: str) -> Preferences:
     """Return the preferences of a header; several headers are joined by commas.
@@ -93,3 +103,13 @@ def decide_mode(description: ProcessDescription, prefer: Preferences, sync_limit
         applied.insert(0, RESPOND_ASYNC)
         return Mode(waits=prefer.wait is not None and limit > 0, timeout=limit, applied=tuple(applied))
     return Mode(waits=True, timeout=limit, applied=tuple(applied))
+
+
+def decide_start_mode(description: ProcessDescription, prefer: Preferences, sync_limit: float) -> Mode:
+    """Return whether to wait for the result of a job that was created and is now started.
+
+    It has an address already, so that nobody waits unless ``wait`` is preferred or the process runs synchronously only.
+    """
+    if prefer.wait is None and description.allows_async:
+        return Mode(waits=False, timeout=0, applied=(RESPOND_ASYNC,) if prefer.respond_async else ())
+    return decide_mode(description, prefer, sync_limit)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from graticule import errors
 from graticule.ogc.common import Problem as Document
 
 PART1 = "http://www.opengis.net/def/exceptions/ogcapi-processes-1/1.0"
+PART2 = "http://www.opengis.net/def/exceptions/ogcapi-processes-2/1.0"
+PART4 = "http://www.opengis.net/def/exceptions/ogcapi-processes-4/1.0"
+PART5 = "https://www.opengis.net/def/exceptions/ogcapi-processes-5/1.0"
 INVALID_PARAMETER = f"{PART1}/InvalidParameterValue"
 """No URI is registered for bad inputs; this one is common practice among servers."""
 
@@ -38,6 +43,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.ResultNotAvailable: Problem(404, f"{PART1}/result-not-available", "Result not available"),
     errors.OutputNotProduced: Problem(404, f"{PART1}/no-such-output", "Output not produced"),
     errors.ContentLost: Problem(404, _own("content-lost"), "Content lost"),
+    errors.ProvenanceMissing: Problem(404, f"{PART5}/prov-missing", "No provenance"),
     errors.NoSuchFile: Problem(404, _own("no-such-file"), "No such file"),
     errors.NoSuchNotice: Problem(404, _own("no-such-notification"), "No such notification"),
     errors.NoSuchNotificationProfile: Problem(
@@ -51,11 +57,14 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.InvalidParameter: Problem(400, f"{PART1}/invalid-query-parameter-value", "Invalid parameter"),
     errors.NoSuchOutput: Problem(400, f"{PART1}/no-such-output", "No such output"),
     errors.NotAcceptable: Problem(406, _own("not-acceptable"), "Not acceptable"),
-    errors.UnsupportedMediaType: Problem(415, _own("unsupported-media-type"), "Unsupported media type"),
+    errors.ProvenanceNotAcceptable: Problem(406, f"{PART5}/prov-unsupported-format", "Not acceptable"),
+    errors.UnsupportedMediaType: Problem(415, f"{PART2}/unsupported-media-type", "Unsupported media type"),
+    errors.UnsupportedSchema: Problem(422, f"{PART4}/unsupported-schema", "Unsupported schema"),
     errors.TooLarge: Problem(413, _own("too-large"), "Too large"),
     errors.MethodNotAllowed: Problem(405, _own("method-not-allowed"), "Method not allowed"),
     errors.InvalidRange: Problem(416, _own("invalid-range"), "Range not satisfiable"),
     errors.IllegalTransition: Problem(409, _own("illegal-transition"), "Not possible in this status"),
+    errors.JobLocked: Problem(423, f"{PART4}/locked", "Job locked"),
     errors.UploadConflict: Problem(409, _own("upload-conflict"), "Upload does not continue here"),
     errors.Unauthenticated: Problem(401, _own("unauthenticated"), "Token needed", {"WWW-Authenticate": "Bearer"}),
     errors.AccessDenied: Problem(403, _own("access-denied"), "Access denied"),
@@ -90,14 +99,25 @@ def problem_of(error: errors.GraticuleError, instance: str | None = None) -> tup
     """
     row = PROBLEMS[type(error)]
     faults = getattr(error, "faults", ())
-    if isinstance(error, errors.JobFailed) and error.cause == "bad input":
-        row = Problem(400, INVALID_PARAMETER, "Invalid inputs")
+    if isinstance(error, errors.JobFailed):
+        if error.faults:
+            row = Problem(400, INVALID_PARAMETER, "Invalid inputs")
+        else:
+            row = replace(row, title=f"Job failed: {error.cause}")
     listed = [{"pointer": fault.pointer, "detail": fault.message} for fault in faults] or None
     if isinstance(error, errors.InvalidParameter):
         listed = [{"parameter": error.name, "detail": error.remedy}]
     document = Document(
         type=row.type, title=row.title, status=row.status, detail=str(error), instance=instance, errors=listed
     )
+    if isinstance(error, errors.JobFailed):
+        document = msgspec.structs.replace(
+            document,
+            cause=error.cause,
+            step=error.step or None,
+            remedy=error.remedy or None,
+            log=list(error.log) or None,
+        )
     return row, document
 
 

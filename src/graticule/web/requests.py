@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import ipaddress
+import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,8 +15,10 @@ import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 
-from graticule.errors import Fault, InvalidBody, InvalidParameter, TooLarge, UnsupportedMediaType
+from graticule.errors import Fault, InvalidBody, InvalidParameter, MalformedRequest, TooLarge, UnsupportedMediaType
 from graticule.ogc.common import JSON
+from graticule.processes.inputs import escape
+from graticule.runtime.logs import ASKED
 from graticule.runtime.parts import Parts
 from graticule.web.negotiation import media_type_of, wanted_profiles
 from graticule.web.preferences import Preferences, parse_prefer
@@ -24,7 +29,22 @@ T = TypeVar("T")
 PROFILES = ("profile", "profiles")
 """Spellings of the parameter that names profiles: the draft has both."""
 
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
 CURSOR_FORM = "[0-9a-f]{15}"
+
+_TOO_LARGE = "Number out of range"
+"""What msgspec says of a number that no float holds."""
+
+_CHECKED_BYTES = 64 << 10
+"""Up to this size a document is read a second time, for members that it has twice: some microseconds for most."""
+
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|[^u]|u(?![dD][89a-fA-F]).{4})|(?P<alone>\\u[dD][89a-fA-F]..)", re.DOTALL
+)
+"""Escapes of a JSON text one by one; those of half a character have a name."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 _DIGITS = 18
 """A whole number of more digits is larger than anything that is counted here."""
@@ -68,6 +88,41 @@ def header(request: Request, name: str) -> str:
             headers[decoded] = text if known is None else f"{known}, {text}"
         request.scope["graticule.headers"] = headers
     return headers.get(name, "")
+
+
+def trace_of(request: Request) -> str:
+    """Return the header ``traceparent`` under which what the request sets in motion goes on; empty: no trace."""
+    trace: str = request.scope.get("traceparent", "")
+    return trace
+
+
+def client_of(request: Request) -> str:
+    """Return the address of whoever asks, as far as it is known; empty where somebody else may speak through it."""
+    client, server = request.scope.get("client"), visit_of(request).parts.settings.server
+    address = client[0] if client else ""
+    if is_within(address, server.trusted_proxies):
+        # The last one is the proxy's own word; what stands before it may be the client's.
+        return header(request, "x-forwarded-for").rpartition(",")[2].strip()
+    passed_on = any(header(request, name) for name in ("forwarded", "via", "x-forwarded-for"))
+    # With a public address a proxy stands before this server, mostly on the same machine, and need not say so.
+    behind = bool(server.public_url) and is_within(address, _LOOPBACK)
+    return "" if passed_on or behind else address
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Return whether an address lies in one of some networks."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def about_job(job_id: str) -> None:
+    """Note which job the request is about, for the log."""
+    asked = ASKED.get()
+    if asked is not None:
+        asked.job = job_id
 
 
 def accept_of(request: Request) -> str:
@@ -188,33 +243,119 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
     content_type = (header(request, "content-type") or JSON).partition(";")[0].strip().lower()
     if content_type != JSON and not content_type.endswith("+json"):
         raise UnsupportedMediaType(content_type, [JSON])
+    body = await read_json(request)
+    return parse_body(body, kind), body
+
+
+async def read_json(request: Request) -> bytes:
+    """Return the JSON body of a request as it came, whatever it calls itself; it is not too large nor too deep.
+
+    Raises
+    ------
+    TooLarge
+        If it is larger than ``server.body_limit_mib``.
+    InvalidBody
+        If it is missing, or nested too deeply.
+    """
     settings = visit_of(request).parts.settings
     body = await read_bytes(request, settings.server.body_limit_mib << 20)
     if not body.strip():
         raise InvalidBody('the request has no body; send a JSON document such as {"inputs": {}}')
     if body.count(b"[") + body.count(b"{") > settings.limits.json_depth:
         _check_depth(body, settings.limits.json_depth)
+    return body
+
+
+def parse_body(body: bytes, kind: type[T]) -> T:
+    """Return a JSON body as a document of a standard.
+
+    Raises
+    ------
+    InvalidBody
+        If it is no JSON, or has a member of a wrong type; the fault names the place.
+    """
     try:
-        return _decoder(kind).decode(body), body
+        document = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        pointer = _pointer(_with_key(path.strip("`"), body, kind))
-        raise InvalidBody(f"the body does not fit: {message}", [Fault(pointer, message)]) from error
+        if message == _TOO_LARGE:
+            message, pointer = "the number is larger than any that is computed with", _pointer_to(body, _is_infinite)
+        else:
+            pointer = _pointer(_with_key(path.strip("`"), body, kind))
+        raise InvalidBody(f"the body does not fit: {message}", [Fault(pointer or "", message)]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidBody(f"the body is no JSON: {why_no_json(body, error)}") from error
+        raise no_json(body, error) from error
     except RecursionError as error:
         raise InvalidBody("the body is nested too deeply") from error
+    check_members(body)
+    return document
 
 
-def why_no_json(body: bytes, error: Exception) -> str:
-    """Return why content cannot be decoded: its encoding goes before what the decoder says."""
+def no_json(body: bytes, error: Exception, said: str = "the body is no JSON") -> InvalidBody:
+    """Return the error for content that cannot be decoded: its encoding goes before what the decoder says."""
     if body.startswith(codecs.BOM_UTF8):
-        return "it begins with a byte order mark; remove it"
+        return InvalidBody(f"{said}: it begins with a byte order mark; remove it")
     try:
         body.decode()
     except UnicodeDecodeError as fault:
-        return f"it is not UTF-8 (byte 0x{body[fault.start]:02X} at offset {fault.start}); encode it as UTF-8"
-    return str(error)
+        place = f"byte 0x{body[fault.start]:02X} at offset {fault.start}"
+        return InvalidBody(f"{said}: it is not UTF-8 ({place}); encode it as UTF-8")
+    pointer = _pointer_to(body, _is_surrogate)
+    if pointer is None:
+        return InvalidBody(f"{said}: {error}")
+    halved = next(found for found in _ESCAPES.finditer(body) if found["alone"])
+    place = f"{halved['alone'].decode()} at offset {halved.start()}"
+    message = f"a lone surrogate ({place}) is half of a character; send both halves, or the character itself"
+    return InvalidBody(f"{said}: {message}", [Fault(pointer, message)])
+
+
+def check_members(body: bytes) -> None:
+    """Raise InvalidBody if an object in a JSON document has a member twice, as far as looking for it is cheap."""
+    if len(body) <= _CHECKED_BYTES:
+        _members.decode(body.decode())
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidBody(f"the body has the member {json.dumps(twice)} twice in one object; send it once")
+    return found
+
+
+_members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, strict=False)
+"""Numbers stay text, since only the names are looked at."""
+
+
+def _pointer_to(body: bytes, is_meant: Callable[[Any], bool]) -> str | None:
+    """Return where in a JSON document the first value or name of a kind stands; None if that cannot be found."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if is_meant(value):
+            return pointer
+        members: Iterable[tuple[Any, Any]] = ()
+        if isinstance(value, dict):
+            if any(map(is_meant, value)):
+                return pointer
+            members = value.items()
+        elif isinstance(value, list):
+            members = enumerate(value)
+        waiting += reversed([(f"{pointer}/{escape(str(name))}", one) for name, one in members])
+    return None
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _is_surrogate(value: Any) -> bool:
+    return isinstance(value, str) and re.search("[\ud800-\udfff]", value) is not None
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
@@ -250,10 +391,7 @@ def _with_key(path: str, body: bytes, kind: type[T]) -> str:
     before, mark, after = path.partition("[...]")
     if not mark:
         return path
-    try:
-        document = holder = msgspec.json.decode(body)
-    except msgspec.MsgspecError:  # a number that no float holds
-        return path
+    document = holder = msgspec.json.decode(body)
     *way, last = re.findall(r"[^.\[\]]+", before.removeprefix("$"))
     for step in way:
         holder = holder[int(step)] if isinstance(holder, list) else holder[step]
@@ -281,6 +419,25 @@ def _check_depth(body: bytes, limit: int) -> None:
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if b"[" in brackets or b"{" in brackets:
         raise InvalidBody(f"the body is nested deeper than {limit} levels")
+
+
+def check_host(headers: Headers, version: str) -> None:
+    """Refuse a request without exactly one host that there may be: links are made of it (RFC 9112, section 3.2).
+
+    Raises
+    ------
+    MalformedRequest
+        If it has none, several, or one with other characters than names and addresses of hosts have.
+    """
+    hosts = headers.getlist("host")
+    if len(hosts) > 1:
+        raise MalformedRequest("it has several Host headers; send one")
+    if not hosts:
+        if version == "1.0":
+            return
+        raise MalformedRequest("it has no Host header; send one")
+    if not _HOST.fullmatch(hosts[0]):
+        raise MalformedRequest("its Host header is no name or address of a host; send one such as example.org:8080")
 
 
 def forwarded_base(headers: Headers, scheme: str) -> str | None:

@@ -90,13 +90,14 @@ def link_header(document: Any, profile: str | None = None, limit: int = 20) -> s
     links: Sequence[Link] = getattr(document, "links", None) or ()
     parts = []
     if len(links) <= limit:
-        parts = [_link_value(link) for link in links]
+        parts = [link_value(link) for link in links]
     if profile and not any(link.rel == "profile" for link in links[: limit + 1]):
         parts.append(f'<{profile_uri(profile)}>; rel="profile"')
     return ", ".join(parts)
 
 
-def _link_value(link: Link) -> str:
+def link_value(link: Link) -> str:
+    """Return a link as a member of a ``Link`` header."""
     kind = f'; type="{link.type}"' if link.type and '"' not in link.type else ""
     title = f'; title="{link.title}"' if link.title and re.fullmatch(r"[ !#-~]*", link.title) else ""
     return f'<{link.href}>; rel="{link.rel}"{kind}{title}'
@@ -283,7 +284,7 @@ def file_response(
     if matches(header(request, "if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     size = part.size if isinstance(part, FilePart) else len(part)
-    span = _range(header(request, "range"), header(request, "if-range"), tag, size)
+    span = span_of(header(request, "range"), header(request, "if-range"), tag, size)
     if span is None and isinstance(part, bytes):
         return Response(part, headers={**headers, "content-type": media_type})
     if span is None:
@@ -301,8 +302,14 @@ def disposition(kind: str, name: str) -> str:
     return f'{kind}; filename="{plain}"' + ("" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}")
 
 
-def _range(text: str, if_range: str, tag: str, size: int) -> tuple[int, int] | None:
-    """Return start and end (excluded) of a byte range; None: send everything."""
+def span_of(text: str, if_range: str, tag: str, size: int) -> tuple[int, int] | None:
+    """Return start and end (excluded) of a byte range; None: send everything.
+
+    Raises
+    ------
+    InvalidRange
+        If the range lies outside the content.
+    """
     found = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
     if not found or found.group(0) == "bytes=-" or (if_range and if_range != tag):
         return None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
+from graticule.jobs.job import STEPS, Cause
 from graticule.ogc.common import CRS84, CRS84H
 from graticule.ogc.notifications import MOST_SECRETS, PASSWORD, PROFILE_NAME, SECRET, TOKEN, USERNAME
+from graticule.processes.limits import HIGHEST_LIMIT
 
 Schema = dict[str, Any]
 
@@ -52,6 +54,10 @@ def _address(description: str) -> Schema:
     return _text(description, pattern="^https?://[!-~]+$", nullable=True)
 
 
+def _limit(kind: str, description: str) -> Schema:
+    return {"type": kind, "description": description, "minimum": 1, "maximum": HIGHEST_LIMIT, "nullable": True}
+
+
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
 _LINKS = _list(ref("link"))
 
@@ -74,6 +80,21 @@ _SUMMARY: dict[str, Schema] = {
     **_DESCRIBED,
     "jobControlOptions": _list(_text(enum=["sync-execute", "async-execute", "dismiss"])),
     "outputTransmission": _list(_text(enum=["value", "reference"])),
+    "links": _LINKS,
+}
+
+_SENT: dict[str, Schema] = {
+    "inputs": {"type": "object", "description": "By identifier, as they were sent."},
+    "outputs": {
+        "type": "object",
+        "description": "What is wanted; all outputs where nothing was said.",
+        "additionalProperties": {"type": "object"},
+    },
+    "headers": {
+        "type": "object",
+        "description": "Of a created job: the headers that count when it is started.",
+        "additionalProperties": _text(),
+    },
     "links": _LINKS,
 }
 
@@ -160,6 +181,10 @@ COMPONENTS: dict[str, Schema] = {
                 ),
                 description="One member for each fault.",
             ),
+            "cause": _text("Of a failed job: the class of what went wrong.", enum=list(get_args(Cause))),
+            "step": _text("Of a failed job: how far it had come.", enum=list(STEPS[1:])),
+            "remedy": _text("Of a failed job: what to change."),
+            "log": _list(_text(), description="Of a failed job: the last lines that it printed, without stack traces."),
         },
         ["type"],
         description="Problem details (RFC 9457).",
@@ -270,6 +295,18 @@ COMPONENTS: dict[str, Schema] = {
         "anyOf": [*_CREDENTIALS, _exactly({"profile": _text("Name of a notification profile.", pattern=PROFILE_NAME)})],
     },
     "credentials": {"description": "What a notification profile holds.", "anyOf": _CREDENTIALS},
+    "limits": _object(
+        {
+            "timeLimitS": _limit("number", "Seconds from the beginning of the job."),
+            "memoryLimitMib": _limit("integer", "MiB that the job and all that it starts may hold."),
+            "diskLimitMib": _limit("integer", "MiB of files in its folder, outputs included."),
+            "logLimitMib": _limit("integer", "MiB that it may print."),
+        },
+        nullable=True,
+        additionalProperties=False,
+        description="Not of the standard: what this job may use, at most what jobs of the process may. The job is "
+        "stopped and fails when it takes more.",
+    ),
     "execute": _object(
         {
             "inputs": {
@@ -286,9 +323,39 @@ COMPONENTS: dict[str, Schema] = {
             },
             "response": ref("response"),
             "subscriber": ref("subscriber"),
+            "limits": ref("limits"),
         },
         description="What to run a process with.",
     ),
+    "executeJob": {
+        "description": "What to run, and what to run it with.",
+        "allOf": [
+            ref("execute"),
+            _object(
+                {
+                    "process": _text("Address of a process of this service, or its identifier.", minLength=1),
+                    "status": _text(
+                        '`create` keeps the job for a later start, as `Prefer: status="created"` does.',
+                        enum=["create"],
+                        nullable=True,
+                    ),
+                },
+                ["process"],
+            ),
+        ],
+    },
+    "jobPatch": {
+        "type": "object",
+        "description": "Members to change in what a created job was sent with (RFC 7396); null removes one.",
+    },
+    "jobInputs": _object(_SENT, ["inputs", "outputs"], description="What a job was sent with."),
+    "jobDefinition": {
+        "description": "What a job was sent with: as it was sent, or a document of its own (profile `job-definition`).",
+        "anyOf": [
+            ref("executeJob"),
+            _object({"entity": _text("Address of the process."), **_SENT}, ["entity", "inputs", "outputs"]),
+        ],
+    },
     "results": {
         "type": "object",
         "description": "Outputs by identifier: bare literals, qualified values, boxes or links; an array where an "
@@ -301,6 +368,43 @@ COMPONENTS: dict[str, Schema] = {
         "description": "A results document, or the value of the one output that was asked for.",
         "anyOf": [ref("results"), {}],
     },
+    "logPage": _object(
+        {
+            "jobID": _text(),
+            "step": _text("`process`, or the name of a step."),
+            "offset": {"type": "integer", "minimum": 0, "description": "Where the page begins, bytes."},
+            "size": {"type": "integer", "minimum": 0, "description": "Bytes of the whole log so far."},
+            "complete": {"type": "boolean", "description": "Whether nothing more will be printed."},
+            "lines": _list(
+                _object(
+                    {
+                        "step": _text(),
+                        "offset": {"type": "integer", "minimum": 0, "description": "Where it begins, bytes."},
+                        "text": _text("The line, without its end."),
+                        "time": {**_MOMENT, "description": "When it was printed, if the line itself says so."},
+                        "stream": _text("Where output and errors are kept apart.", enum=["stdout", "stderr"]),
+                    },
+                    ["step", "offset", "text"],
+                )
+            ),
+            "links": _LINKS,
+        },
+        ["jobID", "step", "offset", "size", "complete", "lines", "links"],
+    ),
+    # --- operations ---
+    "health": _object(
+        {
+            "status": _text(enum=["ok", "unavailable"]),
+            "live": {"type": "boolean", "description": "Whether it runs."},
+            "ready": {"type": "boolean", "description": "Whether it can take requests."},
+            "parts": {
+                "type": "object",
+                "description": "Each part by name: `ledger`, `storage`, `executor`, `disk`.",
+                "additionalProperties": _object({"ok": {"type": "boolean"}, "reason": _text("Why not.")}, ["ok"]),
+            },
+        },
+        ["status", "live"],
+    ),
     # --- jobs ---
     "statusInfo": _object(
         {

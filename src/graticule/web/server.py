@@ -19,6 +19,7 @@ import uvloop
 
 from graticule.errors import InvalidSetting
 from graticule.runtime import prctl
+from graticule.runtime.logs import LogFormat, configure_logs
 from graticule.runtime.parts import Parts
 from graticule.web.app import Application
 from graticule.web.callbacks import callback_document
@@ -52,6 +53,8 @@ class Place:
     """0: a free one."""
     guarded: bool = False
     """Whether an access rule keeps strangers out."""
+    log_format: LogFormat = "console"
+    """How logs are written."""
 
 
 def serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
@@ -69,7 +72,7 @@ def serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     int
         Exit code: 0 after a clean end.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    configure_logs(place.log_format)
     prctl.become_subreaper()
     # Threads that write the ledger take turns with the event loop; the default of 5 ms would cost each commit as much.
     sys.setswitchinterval(0.0005)
@@ -86,13 +89,13 @@ async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     parts = await build()
     protocol: Any = partial(Protocol, stall_limit_s=parts.settings.server.stall_limit_s)
     config = uvicorn.Config(
-        Application(parts), http=protocol, ws="none", lifespan="off", log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+        Application(parts), http=protocol, ws="none", lifespan="off", log_config=None, log_level="warning",
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Server(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, server)
+        loop.add_signal_handler(number, _stop, server, parts)
     serving = loop.create_task(server.serve(sockets=[listener]))
     try:
         answers = loop.create_task(server.answers.wait())
@@ -105,7 +108,9 @@ async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     return 0
 
 
-def _stop(server: uvicorn.Server) -> None:
+def _stop(server: uvicorn.Server, parts: Parts) -> None:
+    parts.health.stopping = True
+    parts.watchers.close()
     # A second signal does not wait for requests that are still being answered.
     server.force_exit = server.should_exit
     server.should_exit = True

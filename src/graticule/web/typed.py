@@ -46,6 +46,7 @@ class Requests:
                 "outputs": outputs,
                 "response": ref("response"),
                 "subscriber": ref("subscriber"),
+                "limits": ref("limits"),
             },
         }
         if required:

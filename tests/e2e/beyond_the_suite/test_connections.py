@@ -292,3 +292,46 @@ def test_a_server_that_was_sent_all_this_still_answers(http: httpx2.Client) -> N
     )
 
     assert ended(http, urlsplit(answer.headers["Location"]).path)["status"] == "successful"
+
+
+# --- hosts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        pytest.param(b"", "no Host header", id="none"),
+        pytest.param(b"Host: a.example\r\nHost: b.example\r\n", "several Host headers", id="two"),
+        pytest.param(b"Host: a.example\r\nHost: a.example\r\n", "several Host headers", id="the same twice"),
+        pytest.param(b"Host:\r\n", "no name or address", id="empty"),
+        pytest.param(b"Host: a.example/path\r\n", "no name or address", id="a path"),
+        pytest.param(b'Host: a"><script>\r\n', "no name or address", id="markup"),
+        pytest.param(b"Host: ada@a.example\r\n", "no name or address", id="a user"),
+        pytest.param(b"Host: a.example:http\r\n", "no name or address", id="a port in words"),
+        pytest.param(b"Host: a b\r\n", "no name or address", id="a blank"),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/conformance", b"/jobs", b"/nowhere"])
+def test_a_request_names_one_host(server: Server, hosts: bytes, said: str, path: bytes) -> None:
+    for _ in range(2):
+        with Connection(server) as connection:
+            connection.send(b"GET " + path + b" HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+
+            assert said in connection.answer().problem(400)["detail"]
+
+
+@pytest.mark.parametrize("host", [b"localhost", b"a.example:8080", b"[::1]:8080", b"127.0.0.1", b"my_host", b"x:"])
+def test_names_and_addresses_of_hosts_are_taken(server: Server, host: bytes) -> None:
+    with Connection(server) as connection:
+        connection.send(b"GET /conformance HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+
+        assert connection.answer().status == 200
+
+
+def test_the_old_version_needs_no_host(server: Server) -> None:
+    with Connection(server) as connection:
+        connection.send(b"GET /jobs HTTP/1.0\r\n\r\n")
+        assert connection.answer().status == 200
+    with Connection(server) as connection:
+        connection.send(b"GET /conformance HTTP/1.0\r\n\r\n")
+        assert connection.answer().status == 200

@@ -307,3 +307,24 @@ def test_t2_0__req_query_param_profile_response_puts_links_into_the_document(htt
     document = http.get("/processes/echo", params={"profile": "ogc-process-description"}).json()
 
     assert f"{PROFILE}ogc-process-description" in hrefs(document, "profile")
+
+
+def test_t2_0__rec_core_http_head_is_answered_wherever_get_is_but_where_it_runs_a_process(http: httpx2.Client) -> None:
+    job = done(http, "echo", {"inputs": {"message": "hello"}})
+    uploaded = http.post("/files?name=a.txt", content=b"a").json()["href"]
+    known = {
+        "{jobID}": job.rpartition("/")[2], "{outputID}": "echo", "{index}": "0", "{step}": "process",
+        "{fileID}": uploaded.split("/")[-2], "{name}": "a.txt", "{processID}": "echo",
+    }  # fmt: skip
+    paths = [path for path, item in http.get("/api").json()["paths"].items() if "get" in item]
+    for mark, value in known.items():
+        paths = [path.replace(mark, value) for path in paths]
+
+    answers = {path: (http.head(path), http.get(path)) for path in paths if not path.endswith("/execution")}
+
+    assert len(answers) > 12
+    assert {path: head.status_code for path, (head, _) in answers.items()} == {
+        path: get.status_code for path, (_, get) in answers.items()
+    }
+    assert not any(head.content for head, _ in answers.values())
+    assert http.head("/processes/echo/execution?message=hello").status_code == 405

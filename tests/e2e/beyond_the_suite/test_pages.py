@@ -51,3 +51,15 @@ def test_t1_0__req_html_definition_results_have_a_page(http: httpx2.Client) -> N
     assert page.status_code == 200
     assert media_type(page) == HTML
     assert "a word to find" in page.text
+
+
+def test_pages_tell_jobs_of_one_moment_apart(http: httpx2.Client) -> None:
+    jobs = [done(http, "echo", {"inputs": {"message": "hello"}}) for _ in range(3)]
+    shown = [f"…{job[-8:]}" for job in jobs]
+
+    listed = http.get("/jobs", params={"f": "html", "limit": 100}).text
+    pages = [http.get(path, params={"f": "html"}).text for path in (jobs[0], f"{jobs[0]}/results")]
+
+    assert len(set(shown)) == 3
+    assert all(f"<code>{name}</code>" in listed for name in shown)
+    assert all(f">{shown[0]}</" in page for page in pages)

@@ -66,11 +66,12 @@ class Visitor:
 
 
 TURN = '''
+import time
 from typing import Annotated
 
 from pydantic import Field
 
-from graticule import Geometry, process
+from graticule import Geometry, RunContext, process
 
 
 @process
@@ -95,6 +96,16 @@ def talk_until_the_last_listener_has_left_the_room_and_the_lights_are_out(lines:
     if lines:
         raise ValueError("nobody is listening")
     return "good night"
+
+
+@process
+def count(seconds: float, *, context: RunContext) -> str:
+    """Count aloud."""
+    for number in range(20):
+        print(f"said {number}")
+        context.report(number * 5, f"at {number}")
+        time.sleep(seconds / 20)
+    return "counted"
 '''
 TALK = "talk-until-the-last-listener-has-left-the-room-and-the-lights-are-out"
 

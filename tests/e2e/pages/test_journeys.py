@@ -43,7 +43,7 @@ def test_a_slow_job_is_followed_until_its_result(come: Any, scripts: bool) -> No
     page = come(scripts=scripts).open("/processes/echo")
 
     page.get_by_label("Message").fill("here I am")
-    page.get_by_label("Pause").fill("1")
+    page.get_by_label("Pause").fill("3")
     page.get_by_role("button", name="Run", exact=True).click()
 
     expect(page.locator("progress")).to_be_visible()
@@ -147,6 +147,34 @@ def test_whoever_uses_the_keyboard_keeps_their_place_while_a_job_is_followed(com
     expect(page.locator(".lede")).not_to_have_text(message)
 
     expect(page.get_by_role("link", name="Tool log")).to_be_focused()
+
+
+def test_a_running_job_is_followed_by_events_without_asking_again(come: Any, jobs: Any) -> None:
+    path = jobs.execute("count", {"seconds": 6})
+    visitor = come()
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.url.removeprefix(jobs.base)))
+    page = visitor.open(path)
+
+    log = page.get_by_role("region", name="Last lines of its log")
+    expect(log).to_contain_text("said 5")
+    before = len(asked)
+    expect(log).to_contain_text("said 12")
+    expect(page.locator(".lede")).to_contain_text("at 1")
+    assert asked[before:] == []
+    expect(page.locator("h1 .state-successful")).to_be_visible()
+
+    assert log.count() == 0
+    assert [address for address in asked if "/events?offset=" in address]
+    assert asked.count(path) <= 5
+
+
+def test_a_running_job_is_followed_without_scripts_by_looking_again(come: Any, jobs: Any) -> None:
+    path = jobs.execute("count", {"seconds": 5})
+    page = come(scripts=False).open(path)
+
+    expect(page.locator("h1 .state-running")).to_be_visible()
+    expect(page.locator("h1 .state-successful")).to_be_visible(timeout=15_000)
 
 
 def test_the_page_of_a_failed_job_shows_the_end_of_its_log(come: Any, jobs: Any) -> None:

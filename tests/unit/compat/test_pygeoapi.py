@@ -10,7 +10,7 @@ import pytest
 
 from graticule.compat import RESULTS_ROLE
 from graticule.compat.pygeoapi import PygeoapiProcess, as_json, describe, outputs_of
-from graticule.errors import InvalidInputs, ProcessFault
+from graticule.errors import Fault, InvalidInputs
 from graticule.processes.process import InputValue, OutputValue
 
 METADATA = {
@@ -264,24 +264,30 @@ def raising(error):
     return Processor(act)
 
 
-def test_the_message_for_the_user_is_told():
-    with pytest.raises(ProcessFault, match="no name, no greeting"):
-        run(raising(Refused("internal words", user_msg="no name, no greeting")))
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_the_message_for_the_user_is_told_whatever_its_status(status):
+    error = Refused("internal words", user_msg="no name, no greeting")
+    error.http_status_code = status
+
+    with pytest.raises(InvalidInputs) as refusal:
+        run(raising(error))
+
+    assert refusal.value.faults == (Fault("/inputs", "no name, no greeting"),)
 
 
 def test_without_one_the_error_itself_is_told():
-    with pytest.raises(ProcessFault, match="Cannot process without a name"):
-        run(raising(Refused("Cannot process without a name")))
+    with pytest.raises(InvalidInputs, match="Cannot process without a name, or two"):
+        run(raising(Refused("Cannot process\n    without a name, or two")))
 
 
-def test_an_error_with_a_status_of_the_client_is_bad_input():
-    error = Refused("the name is too long")
-    error.http_status_code = 400
-
-    with pytest.raises(InvalidInputs, match="the name is too long"):
-        run(raising(error))
-
-
-def test_other_errors_are_left_to_the_edge():
-    with pytest.raises(ZeroDivisionError):
+def test_other_errors_are_bad_input_too_and_leave_their_trace_in_the_log(capsys):
+    with pytest.raises(InvalidInputs, match="ZeroDivisionError: division by zero; if the inputs are right"):
         run(Processor(lambda _: 1 / 0))
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(28, "no space left")])
+def test_what_the_machine_lacks_is_no_fault_of_the_request(error):
+    with pytest.raises(type(error)):
+        run(raising(error))

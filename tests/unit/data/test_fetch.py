@@ -216,7 +216,10 @@ def test_another_address_of_the_storage_is_as_private_as_any(source: Running, tm
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("missing?signature=secret", "upload it again"), ("busy?signature=secret", "the storage of uploaded files")],
+    [
+        ("missing?signature=secret", "upload it, or run its job, again"),
+        ("busy?signature=secret", "the storage of this service"),
+    ],
     ids=["gone", "busy"],
 )
 def test_a_fault_does_not_show_where_an_own_file_lies(source: Running, tmp_path: Path, path: str, words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,9 @@ class LocalStorage:
 
     async def remove(self, key: str) -> None:
         await _threaded(_remove, self._place(key))
+
+    async def check(self) -> None:
+        await _threaded(_write_little, self._root)
 
     def path_of(self, key: str) -> Path | None:
         return self._place(key)
@@ -167,6 +171,12 @@ def _move(source: Path, draft: Path) -> None:
 def _copy(source: Path, draft: Path) -> None:
     shutil.copyfile(source, draft)
     _flush(draft)
+
+
+def _write_little(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"graticule")
+        file.flush()
 
 
 def _remove(path: Path) -> None:

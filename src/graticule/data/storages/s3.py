@@ -34,6 +34,8 @@ _SILENCE = timedelta(seconds=30)
 """Without a byte for so long, a request is given up."""
 _LONG_SILENCE = timedelta(minutes=15)
 """The same, while a file is sent in parts: after the last one, some storages copy them together before they answer."""
+_PROBE = ".probes/health"
+"""Key of a file by which is tried whether anything can be kept; no workspace has such a name."""
 _NO_BUCKET = "NoSuchBucket"
 _REFUSED = ("403 Forbidden", "401 Unauthorized", "SignatureDoesNotMatch", "InvalidAccessKeyId")
 
@@ -168,6 +170,10 @@ class S3Storage:
         if keys:
             with self._errors(keys[0]), suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, keys)
+
+    async def check(self) -> None:
+        with self._errors(_PROBE):
+            await obstore.put_async(self._store, _PROBE, b"graticule", use_multipart=False)
 
     def path_of(self, key: str) -> Path | None:
         return None

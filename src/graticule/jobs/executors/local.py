@@ -5,8 +5,10 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import errno
 import json
 import logging
+import mmap
 import os
 import shutil
 import signal
@@ -14,18 +16,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import psutil
 
+from graticule.jobs import trees
+from graticule.jobs.cgroups import Group, Groups
 from graticule.jobs.executor import Assignment, Ending, Listener
-from graticule.jobs.job import Cause, Failure, Job
+from graticule.jobs.failures import LimitName, crashed, exceeded, tail_of
+from graticule.jobs.job import STEPS, Failure, Job, Step
 from graticule.jobs.messages import (
     READ,
+    Broke,
     Describe,
     Described,
     Done,
@@ -42,6 +47,7 @@ from graticule.jobs.messages import (
     encode_frame,
     framed,
 )  # fmt: skip
+from graticule.jobs.traces import traceparent
 
 log = logging.getLogger("graticule.jobs")
 
@@ -62,6 +68,8 @@ _SETTLED = {
 }
 _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
+_AT_ONCE = frozenset({"out of memory", "disk limit"})
+"""Causes of a stop that give no such time: what takes more than it may would go on taking it."""
 _LOOK = 0.25
 """Seconds between two looks at the limits of running jobs."""
 _AHEAD = 8
@@ -72,6 +80,8 @@ _TINY = 0.002
 """As `_SHORT`, while another job process is free: to wake that one would take longer than to wait."""
 _PATIENCE = 0.05
 """Seconds that a job handed ahead waits for the one before it; then it is taken back for whoever is free."""
+_MID_MESSAGE = 10.0
+"""Seconds without a byte in the middle of a message, which a job process writes at once, until it counts as garbage."""
 _PACKET = 1 << 14
 """Bytes of the largest message that goes to a job process's inbox; larger ones go by the stream."""
 
@@ -124,13 +134,16 @@ class LocalExecutor:
         Folder below which job processes and jobs have theirs.
     limits : LocalLimits
         How many, and how long they are kept.
+    groups : Groups, optional
+        Where the kernel keeps job processes below their memory limit; without, it is measured now and then.
     """
 
-    def __init__(self, scratch: Path, limits: LocalLimits) -> None:
+    def __init__(self, scratch: Path, limits: LocalLimits, groups: Groups | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._scratch = scratch
         self._jobs = str(scratch / "jobs")
         self._limits = limits
+        self._groups = groups
         self._idle: dict[_Key, list[_Child]] = {}
         self._busy: dict[str, _Child] = {}
         self._ahead: dict[str, _Child] = {}
@@ -143,7 +156,10 @@ class LocalExecutor:
         self._watch: asyncio.TimerHandle | None = None
         for name in ("jobs", "children"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
-        self._control, self._forkserver = _start_forkserver()
+        self._weighing = False
+        self._preloaded = False
+        self._kills = trees.out_of_memory_kills()
+        self._control, self._forkserver = _start_forkserver(scratch)
         self._loop.add_reader(self._control, self._hear_forkserver)
 
     # --- what an executor does --------------------------------------------------------------------------------------
@@ -156,7 +172,9 @@ class LocalExecutor:
         """Have the fork server import what most job processes want; to be called once the server has answered."""
         if self._closed:
             return
-        self._control.send(json.dumps({"preload": _WANTED}).encode())
+        self._preloaded = True
+        with contextlib.suppress(OSError):  # it is gone; the next one is told
+            self._control.send(json.dumps({"preload": _WANTED}).encode())
 
     def start(self, assignment: Assignment, listener: Listener) -> None:
         job = assignment.job
@@ -164,7 +182,7 @@ class LocalExecutor:
         child = None if assignment.fresh else self._warm(key)
         if child is None:
             self._make_room()
-            child = self._spawn(key)
+            child = self._spawn(key, assignment.most.memory_limit_mib or 0)
         self._busy[job.id] = child
         child.begin(_Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
@@ -196,16 +214,26 @@ class LocalExecutor:
             return
         if child.why is not None:
             return
+        child.settle()
+        if self._busy.get(job_id) is not child:
+            return
         child.why = why
-        child.return_ahead()
-        task = self._loop.create_task(self._kill(child))
+        self._in_background(self._kill(child))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
-    def log_of(self, job_id: str) -> Path | None:
-        """Return the file that a running job prints to."""
-        child = self._busy.get(job_id)
-        return None if child is None else child.log
+    def logs_of(self, job_id: str) -> dict[str, Path]:
+        child, folder = self._busy.get(job_id), self._scratch / "jobs" / job_id
+        found = {"process": child.log} if child is not None else {}
+        for place in (folder, folder.with_name(f"{job_id}.kept")):  # the latter on its way into storage
+            if place.is_dir():
+                found |= {path.stem: path for path in (place / "logs").glob("*.log")}
+                if (place / "process.log").is_file():
+                    found["process"] = place / "process.log"
+        return found
 
     async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
         return list(await asyncio.gather(*[self._describe(ref) for ref in refs]))
@@ -218,8 +246,11 @@ class LocalExecutor:
             self._watch.cancel()
         for child in list(self._children.values()):
             if child.why is None and child.job is not None:
-                child.why = Failure(cause="lost worker", detail="the server was stopped while the job ran")
+                detail = "the server was stopped while the job ran"
+                child.why = Failure(cause="lost worker", detail=detail, transient=True)
         await asyncio.gather(*[self._kill(child) for child in list(self._children.values())])
+        while self._stopping:  # all ends are told
+            await asyncio.gather(*self._stopping)
         self._loop.remove_reader(self._control)
         self._control.close()
         try:
@@ -245,24 +276,29 @@ class LocalExecutor:
     def _dismiss_idle(self, child: _Child) -> None:
         child.close()  # it ends when its socket closes
 
-    def _spawn(self, key: _Key) -> _Child:
+    def _spawn(self, key: _Key, memory_mib: int = 0) -> _Child:
+        python = shutil.which(key.ref.python) if key.ref.python else ""
+        if python is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key.ref.python)
         self._number += 1
         ours, theirs = socket.socketpair()
         sender, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, sender, inbox):
             end.setblocking(False)  # noqa: FBT003 - the standard library's signature
         log = self._scratch / "children" / f"{self._number}.log"
-        process = _start_foreign(key.ref.python, theirs, inbox, log) if key.ref.python else None
-        child = _Child(self, self._number, key, ours, (sender, inbox), log)
+        step = os.memfd_create("step")
+        os.ftruncate(step, 1)
+        child = _Child(self, self._number, key, ours, (sender, inbox), mmap.mmap(step, 1), log)
         self._children[child.number] = child
-        if process is not None:
-            child.process = process
-            self._know_pid(child, process.pid)
-        else:
-            packet = json.dumps({"fork": child.number, "log": str(log)}).encode()
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno(), inbox.fileno()]))]
-            self._control.sendmsg([packet], rights)
+        child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
+        door = "" if child.group is None else str(child.group.door)
+        packet = json.dumps({"fork": child.number, "log": str(log), "python": python, "group": door}).encode()
+        given = array.array("i", [theirs.fileno(), inbox.fileno(), step])
+        # If the fork server has just ended, the other end of `ours` is closed with what was sent: the child is lost.
+        with contextlib.suppress(OSError):
+            self._control.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, given)])
         theirs.close()
+        os.close(step)
         return child
 
     def _hear_forkserver(self) -> None:
@@ -270,13 +306,12 @@ class LocalExecutor:
             data = self._control.recv(1 << 16)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            data = b""
         if not data:
             self._loop.remove_reader(self._control)
             if not self._closed:
-                log.error("the fork server is gone; starting another one")
-                self._control.close()
-                self._control, self._forkserver = _start_forkserver()
-                self._loop.add_reader(self._control, self._hear_forkserver)
+                self._replace_forkserver()
             return
         message = json.loads(data)
         if "forked" in message:
@@ -289,9 +324,28 @@ class LocalExecutor:
                 gone.status = message["status"]
                 gone.exited.set()
 
+    def _replace_forkserver(self) -> None:
+        """Start another fork server. The job processes of the one that is gone die with it, but not what is below."""
+        log.error("the fork server is gone; starting another one")
+        self._control.close()
+        self._forkserver.kill()
+        self._forkserver.wait()
+        for child in self._children.values():
+            if child.job is not None and child.why is None:
+                detail = "the fork server of the job's process was killed, and the process with it"
+                child.why = Failure(cause="lost worker", detail=detail, transient=True)
+        trees.kill_strays(self._scratch)
+        for child in self._by_pid.values():
+            child.exited.set()
+        self._by_pid.clear()
+        self._control, self._forkserver = _start_forkserver(self._scratch)
+        self._loop.add_reader(self._control, self._hear_forkserver)
+        if self._preloaded:
+            self.preload()
+
     def _know_pid(self, child: _Child, pid: int) -> None:
         child.pid = pid
-        child.created = _created(pid)
+        child.started = trees.started(pid)
         self._by_pid[pid] = child
         child.forked.set()
 
@@ -308,7 +362,7 @@ class LocalExecutor:
         handed.listener.began(handed.job)
         why = child.unwanted.pop(handed.job.id, None)
         if why is not None:
-            self.stop(handed.job.id, why)
+            self._loop.call_soon(self.stop, handed.job.id, why)
 
     def returned(self, handed: _Handed) -> None:
         """Note that a job is no longer ahead."""
@@ -339,55 +393,76 @@ class LocalExecutor:
         if child.job is not None:
             self._busy.pop(child.job.id, None)
         child.return_all()
-        self._loop.create_task(self._bury(child))
+        self._in_background(self._bury(child))
 
     async def _bury(self, child: _Child) -> None:
         """Wait for the exit status, then tell how the job it had has ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                if child.process is not None:
-                    child.status = _wait_status(await asyncio.to_thread(child.process.wait))
-                else:
-                    await child.exited.wait()
+                await child.exited.wait()
         if child.job is not None:
-            child.tell_end(failure=child.why or _crashed(child.status))
+            child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
         with contextlib.suppress(OSError):
             child.log.unlink()
-        await asyncio.to_thread(shutil.rmtree, child.log.with_suffix(""), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, child.home, ignore_errors=True)
+        if child.group is not None:
+            child.group.remove()
 
     # --- stopping and limits ------------------------------------------------------------------------------------------
 
-    async def _kill(self, child: _Child) -> None:
-        """Ask a job process to stop, wait a little, then kill it and everything below it."""
+    def _crashed(self, status: int | None) -> Failure:
+        kills = trees.out_of_memory_kills()
+        memory_was_short, self._kills = kills > self._kills, kills
+        return crashed(status, memory_was_short=memory_was_short)
+
+    def kill(self, child: _Child) -> None:
+        """End a job process and everything below it at once."""
+        self._in_background(self._kill_now(child))
+
+    async def _kill_now(self, child: _Child) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
+                await child.forked.wait()
+        await asyncio.to_thread(child.kill_tree)
+        child.close()
+
+    async def _kill(self, child: _Child) -> None:
+        """Ask a job process to stop, wait a little, then kill it and everything below it."""
+        at_once = child.why is not None and child.why.cause in _AT_ONCE
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if at_once else _GRACE):
                 await child.forked.wait()
                 child.signal(signal.SIGTERM)
                 if child.job is None:
                     child.close()
                 await child.done.wait()
         if not child.exited.is_set():
-            await asyncio.to_thread(_kill_tree, child.pid, child.created)
+            await asyncio.to_thread(child.kill_tree)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                await (asyncio.to_thread(child.process.wait) if child.process is not None else child.exited.wait())
+                await child.exited.wait()
         child.close()
 
     def _look(self) -> None:
         """Compare what running jobs use with what they may, and let go of job processes that idle too long."""
         self._watch = None
         now = time.monotonic()
+        heavy: list[tuple[_Handed, _Child]] = []
         for job_id, child in list(self._busy.items()):
-            assignment = child.assignment
-            if assignment is None or child.why is not None:
+            handed = child.current
+            # Nothing is looked at of a job that is short: that would cost as much as the job.
+            if handed is None or child.why is not None or now - child.began < _LOOK:
                 continue
-            if now - child.began > _LOOK:
-                child.ask()
-            if assignment.time_limit_s and now - child.began > assignment.time_limit_s:
-                detail = f"the job ran longer than its time limit of {assignment.time_limit_s:g} s; give it less to do, or ask for a higher jobs.time_limit_s"  # noqa: E501
-                self.stop(job_id, Failure(cause="time limit", detail=detail))
-            elif child.pid and (assignment.memory_limit_mib or assignment.disk_limit_mib):
-                self._loop.run_in_executor(None, self._weigh, job_id, child, assignment)
+            child.ask()
+            child.narrow()
+            limits = handed.assignment.limits
+            if limits.time_limit_s and now - child.began > limits.time_limit_s:
+                self.stop(job_id, _exceeded(handed, "time_limit_s"))
+            elif child.pid and (limits.memory_limit_mib or limits.disk_limit_mib or limits.log_limit_mib):
+                heavy.append((handed, child))
+        if heavy and not self._weighing:
+            self._weighing = True
+            self._loop.run_in_executor(None, self._weigh, heavy)
         for waiting in self._idle.values():
             for child in [child for child in waiting if now - child.idle_since > self._limits.idle_s]:
                 waiting.remove(child)
@@ -395,16 +470,21 @@ class LocalExecutor:
         if (self._busy or any(self._idle.values())) and not self._closed:
             self._watch = self._loop.call_later(_LOOK, self._look)
 
-    def _weigh(self, job_id: str, child: _Child, assignment: Assignment) -> None:
-        """Measure the memory of a job's process tree and the size of its folder; runs in a thread."""
-        limit = assignment.disk_limit_mib
-        if limit and (used := _folder_mib(self._scratch / "jobs" / job_id)) > limit:
-            detail = f"the job's files take {used} MiB, their limit is {limit} MiB; write less, or ask for a higher jobs.disk_limit_mib"  # noqa: E501
-            self._loop.call_soon_threadsafe(self.stop, job_id, Failure(cause="disk limit", detail=detail))
-        limit = assignment.memory_limit_mib
-        if limit and (used := _tree_mib(child.pid)) > limit:
-            detail = f"the job used {used} MiB of memory, its limit is {limit} MiB; give it less data at once, or ask for a higher jobs.memory_limit_mib"  # noqa: E501
-            self._loop.call_soon_threadsafe(self.stop, job_id, Failure(cause="out of memory", detail=detail))
+    def _weigh(self, heavy: Sequence[tuple[_Handed, _Child]]) -> None:
+        """Measure the memory of jobs, their folders and logs; runs in a thread."""
+        try:
+            weighed = any(handed.assignment.limits.memory_limit_mib for handed, _ in heavy)
+            table = trees.read_table() if weighed else {}
+            for handed, child in heavy:
+                failure = _overweight(handed, child, table)
+                if failure is not None:
+                    self._loop.call_soon_threadsafe(self._stop_current, child, handed, failure)
+        finally:
+            self._weighing = False
+
+    def _stop_current(self, child: _Child, handed: _Handed, why: Failure) -> None:
+        if child.current is handed:
+            self.stop(handed.job.id, why)
 
     async def _describe(self, ref: ProcessRef) -> Described:
         try:
@@ -419,6 +499,10 @@ class LocalExecutor:
     def limits(self) -> LocalLimits:
         return self._limits
 
+    @property
+    def trouble(self) -> str:
+        return "" if self._forkserver.poll() is None else "the fork server is gone"
+
 
 class _Child:
     """The agent's end of one job process."""
@@ -430,18 +514,23 @@ class _Child:
         key: _Key,
         connection: socket.socket,
         inbox: tuple[socket.socket, socket.socket],
+        step: mmap.mmap,
         log: Path,
     ) -> None:
         self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._inbox, self._inbox_end = inbox
+        self._step = step
         self._frames = Frames()
         self._unsent = bytearray()
         self._current: _Handed | None = None
         self._ahead: dict[str, _Handed] = {}
         self._hurry: asyncio.TimerHandle | None = None
-        self._asked = ""
+        self._ask_at = 0.0
+        self._heard = 0.0
+        self._lost_track = False
+        self._ending: Ending | None = None
         self._described: asyncio.Future[Described] | None = None
         self._jobs = 0
         self._open = True
@@ -449,9 +538,13 @@ class _Child:
         self.number = number
         self.key = key
         self.log = log
+        self.home = log.with_suffix("")
+        """Its working folder, while its job has made none."""
+        self.group: Group | None = None
+        self._narrowed = False
         self.pid = 0
-        self.created = 0.0
-        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0
+        """When it began, so that its number is not taken for somebody else's."""
         self.why: Failure | None = None
         """Set once the job is to be stopped: what it will have ended with."""
         self.unwanted: dict[str, Failure] = {}
@@ -465,8 +558,14 @@ class _Child:
         self._loop.add_reader(connection, self._receive)
 
     @property
-    def assignment(self) -> Assignment | None:
-        return self._current.assignment if self._current is not None else None
+    def current(self) -> _Handed | None:
+        return self._current
+
+    @property
+    def step(self) -> Step:
+        """How far its current job has come."""
+        number = self._step[0]
+        return STEPS[number] if number < len(STEPS) else "run"
 
     @property
     def job(self) -> Job | None:
@@ -527,23 +626,34 @@ class _Child:
                 handed.listener.returned(handed.job)
 
     def return_all(self) -> None:
-        """Give back what this child will never begin: it has ended, or is being stopped.
+        """Give back what this child will never begin: it has ended, or takes nothing else.
 
         That may be its current job too, if it ended between two jobs. One that died over its first job is no reason to
         try that again.
         """
-        if self._current is not None and self._jobs > 1 and self.why is None and not self._open:
-            self._ahead[self._current.job.id] = self._current
-            if self.take_back({self._current.job.id}):
-                handed, self._current = self._current, None
-                handed.listener.returned(handed.job)
-            else:
-                del self._ahead[self._current.job.id]
+        if self._current is not None and self.why is None and not self._open and self._current_waits():
+            handed, self._current = self._current, None
+            handed.listener.returned(handed.job)
         self.return_ahead()
         for handed in list(self._ahead.values()):
             del self._ahead[handed.job.id]
             self._executor.returned(handed)
-            handed.listener.returned(handed.job)
+            if self._lost_track:  # it may have run, and must not run twice
+                handed.listener.began(handed.job)
+                detail = "an earlier job broke the connection of its process, so that nobody knows whether it ran"
+                handed.listener.ended(handed.job, Ending(failure=Failure(cause="lost worker", detail=detail)))
+            else:
+                handed.listener.returned(handed.job)
+
+    def _current_waits(self) -> bool:
+        """Take back the current job if it has not begun, though another one had ended before it."""
+        if self._current is None or self._jobs <= 1:
+            return False
+        job_id = self._current.job.id
+        self._ahead[job_id] = self._current
+        waited = bool(self.take_back({job_id}))
+        self._ahead.pop(job_id, None)
+        return waited
 
     def _look_ahead(self) -> None:
         """Give jobs back that were handed ahead of a job that turns out to be long."""
@@ -559,6 +669,7 @@ class _Child:
     def _make_current(self, handed: _Handed) -> None:
         self._current = handed
         self.began = time.monotonic()
+        self._ask_at = self.began
         self.done.clear()
         self._jobs += 1
 
@@ -571,6 +682,34 @@ class _Child:
         if self.pid and not self.exited.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def narrow(self) -> None:
+        """Have the kernel know of a memory limit that is lower than that of all jobs of the process."""
+        assert self._current is not None
+        own, most = (one.memory_limit_mib for one in (self._current.assignment.limits, self._current.assignment.most))
+        if self.group is not None and own != most and not self._narrowed:
+            self._narrowed = True
+            self.group.limit(own or 0)
+
+    def widen(self) -> None:
+        """Undo `narrow` for the next job."""
+        if self._narrowed:
+            assert self._current is not None
+            assert self.group is not None
+            self._narrowed = False
+            self.group.limit(self._current.assignment.most.memory_limit_mib or 0)
+
+    def exceeded(self) -> Failure | None:
+        """Return the failure of a job for which the kernel has killed something, since it held too much memory."""
+        if self.group is None or self._current is None or not self.group.was_exceeded():
+            return None
+        return _exceeded(self._current, "memory_limit_mib")
+
+    def kill_tree(self) -> None:
+        """Kill it and everything below it; this takes some milliseconds."""
+        trees.kill_tree(self.pid, self.started)
+        if self.group is not None:
+            self.group.kill()
 
     def close(self) -> None:
         if self._open:
@@ -586,6 +725,10 @@ class _Child:
         if self._current is None:
             return
         ended, self._current = self._current, None
+        if self._ending is not None:
+            ended.listener.ended(ended.job, self._ending)
+            return
+        failure = msgspec.structs.replace(failure, step=failure.step or self.step)
         folder = Path(ended.folder)
         log_bytes = _save_log(self.log, folder)
         left = folder if folder.exists() else None
@@ -616,55 +759,85 @@ class _Child:
         if not self._unsent:
             self._loop.remove_writer(self._connection)
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take what the child tells; False if that was nothing."""
         try:
             data = self._connection.recv(READ)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             if self._described is not None and not self._described.done():
-                error = "its import ended the process that loaded it"
+                error = ": ".join(["its import ended the process that loaded it", *tail_of(self.log)[-1:]])
                 self._described.set_result(Described(ref=self.key.ref, error=error))
             self.done.set()
             self.close()
-            return
+            return False
+        self._heard = time.monotonic()
         try:
             for frame in self._frames.feed(data):
                 self._take(decode_from_child(frame))
+                if not self._open:
+                    return False
         except (ValueError, msgspec.DecodeError):
             self._give_up()
+        return True
+
+    def settle(self) -> None:
+        """Make sure which job is the current one, before it is stopped, and that it stays so until it ends.
+
+        What has not begun is taken back first: whatever is read then, no other job can begin afterwards.
+        """
+        self._retiring = True
+        self.return_ahead()
+        while self._open and not self._lost_track and self._receive():
+            pass
 
     def _give_up(self) -> None:
         """End a child that nobody understands: what it runs has written to descriptors that are not its own."""
         log.warning("job process %d sends what is no message; it is ended", self.pid)
+        self._lost_track = True
         self._loop.remove_reader(self._connection)
-        if self.job is None or self.why is not None:
+        if self._current is None or self.why is not None:
             self.close()
             return
+        if self._current_waits():
+            unbegun, self._current = self._current, None
+            self._executor.unburden(self, unbegun)
+            return
         detail = "the process wrote to file descriptors that it had not opened; it must leave them alone"
-        self._executor.stop(self.job.id, Failure(cause="process error", detail=detail))
+        self._executor.stop(self._current.job.id, Failure(cause="process error", detail=detail))
 
     def ask(self) -> None:
-        """Ask once whether the current job was received: the one before it may have read what was not meant for it."""
-        if self._current is not None and self._asked != self._current.job.id:
-            self._asked = self._current.job.id
-            self._send(encode_frame(Ping(job=self._asked)))
+        """Ask whether the current job was received: the one before it may have read what was not meant for it.
+
+        That may read the question too, so it is asked again and again, each time after twice as long: a job that runs
+        for hours reads none of them.
+        """
+        now = time.monotonic()
+        if self._frames.unfinished and now - self._heard > _MID_MESSAGE:
+            self._give_up()  # whoever wrote that was no child: it would have written all of it
+        elif self._current is not None and now >= self._ask_at:
+            self._ask_at = now + (now - self.began)
+            self._send(encode_frame(Ping(job=self._current.job.id)))
 
     def _take(self, message: FromChild) -> None:
         if isinstance(message, Described):
             if self._described is not None and not self._described.done():
                 self._described.set_result(message)
             return
-        ended = self._current
+        ended = self._meant_by(message)
         if ended is None:
             return
         if isinstance(message, Pong):
-            if message.job == ended.job.id and self.why is None:
-                log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
-                self._current = None
-                self._executor.unburden(self, ended)
+            if self.why is not None:
+                self.done.set()
+                self.close()
+                return
+            log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
+            self._current = None
+            self._executor.unburden(self, ended)
             return
         if isinstance(message, Progress):
             ended.listener.progressed(ended.job, message.percent, message.message)
@@ -672,21 +845,57 @@ class _Child:
         if isinstance(message, Done):
             limits = self._executor.limits
             small = message.grown_mib <= limits.recycle_mib and self._jobs < limits.recycle_jobs
-            keep = small and not ended.assignment.fresh and not message.littered
+            keep = small and not ended.assignment.fresh and not message.littered and not self._retiring
             left = Path(ended.folder) if message.folder else None
             ending = Ending(manifest=message.outputs, folder=left, log_bytes=message.log_bytes)
             self._executor.paced(self.key, time.monotonic() - self.began)
         else:
             keep = False
-            failure = self.why or message.failure
+            failure = _unasked(message.failure)
+            if (better := self.why or self.exceeded()) is not None:
+                failure = msgspec.structs.replace(better, step=failure.step)
             ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
-        self._go_on(ended.job, keep=keep)
+        if message.busy:
+            # What goes on would write into a folder that is being removed: the end is told when it is no more.
+            self._retiring = True
+            self._ending = ending
+            self._executor.kill(self)
+            self.done.set()
+            return
+        self._go_on(ended.job, keep=keep, reads_on=isinstance(message, Done) and not message.littered)
         ended.listener.ended(ended.job, ending)
 
-    def _go_on(self, ended: Job, *, keep: bool) -> None:
+    def _meant_by(self, message: Progress | Done | Broke | Pong) -> _Handed | None:
+        """Return the job that a message is about, if this child has that; it is the current one then."""
+        current = self._current
+        if current is None or message.job == current.job.id:
+            return current
+        if isinstance(message, Pong) or message.job not in self._ahead:
+            return None
+        return self._skip_to(message.job)
+
+    def _skip_to(self, job_id: str) -> _Handed:
+        """Go on to a job that the child tells of, and give back those before it: it takes one after the other.
+
+        They have not run: only the loop of the job process runs jobs, whoever else may have read their messages.
+        """
+        assert self._current is not None
+        self._retiring = True
+        if self.why is not None:
+            self.why = Failure(cause="lost worker", detail="the job's process was stopped for the sake of another job")
+        while (missed := self._current).job.id != job_id:
+            log.warning("job process %d did not receive job %s; it is given back", self.pid, missed.job.id)
+            handed = self._ahead.pop(next(iter(self._ahead)))
+            self._make_current(handed)
+            self._executor.promoted(self, missed.job, handed)
+            missed.listener.returned(missed.job)
+        return self._current
+
+    def _go_on(self, ended: Job, *, keep: bool, reads_on: bool) -> None:
         """After a job: go on to the next one that was handed ahead, wait for another one, or end."""
         self._retiring = not keep
-        if self.why is not None:
+        self.widen()
+        if self.why is not None or not reads_on:
             self.return_all()
         elif not keep:
             self.return_ahead()
@@ -700,6 +909,14 @@ class _Child:
             self.done.set()
 
 
+def _unasked(failure: Failure) -> Failure:
+    """Return the failure of a job that nobody has stopped."""
+    if failure.kind != "Dismissed":
+        return failure
+    detail = "the job ended by SIGTERM, or raised Dismissed by itself: nobody had dismissed it"
+    return msgspec.structs.replace(failure, cause="process error", detail=detail)
+
+
 def _key_of(assignment: Assignment) -> _Key:
     return _Key(assignment.ref, assignment.job.version, assignment.job.workspace)
 
@@ -708,95 +925,61 @@ def _start_of(handed: _Handed) -> bytes:
     """Return the message that begins a job."""
     job, assignment = handed.job, handed.assignment
     return encode(
-        Start(job=job.id, ref=assignment.ref, request=job.request, folder=handed.folder, policy=assignment.policy)
+        Start(
+            job=job.id,
+            ref=assignment.ref,
+            request=job.request,
+            folder=handed.folder,
+            policy=assignment.policy,
+            trace=traceparent(job, "process") if job.trace else "",
+        )
     )
 
 
-def _start_forkserver() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start_forkserver(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     call = f"from graticule.runtime.forkserver import main; main({theirs.fileno()}, {_NEEDED!r})"
     code = f"import sys; sys.path[:] = {sys.path!r}; {call}"
-    environment = _SETTLED | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
-        env=environment,
+        env=_SETTLED | passed_on | {trees.MARK: str(scratch.resolve())},
     )
     theirs.close()
     ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return ours, process
 
 
-def _start_foreign(python: str, theirs: socket.socket, inbox: socket.socket, log: Path) -> subprocess.Popen[bytes]:
-    """Start a job process with the Python that its process names."""
-    environment = _SETTLED | {
-        name: os.environ[name] for name in _PASSED_ON if name in os.environ and name != "VIRTUAL_ENV"
-    }
-    code = "from graticule.runtime.child import start_alone; start_alone()"
-    return subprocess.Popen(
-        [python, "-c", code, str(theirs.fileno()), str(inbox.fileno()), str(log)],
-        pass_fds=(theirs.fileno(), inbox.fileno()),
-        stdin=subprocess.DEVNULL,
-        env=environment,
-    )
+def _overweight(handed: _Handed, child: _Child, table: trees.Table) -> Failure | None:
+    """Return the failure of a job that takes more than it may."""
+    limits = handed.assignment.limits
+    if limit := limits.memory_limit_mib:
+        tree = [child.pid, *(entry.pid for entry in trees.below(child.pid, table))]
+        if (used := trees.memory_mib(tree, enough=limit)) > limit:
+            return _exceeded(handed, "memory_limit_mib", used)
+    if (limit := limits.disk_limit_mib) and (used := _folder_mib(Path(handed.folder), child.home)) > limit:
+        return _exceeded(handed, "disk_limit_mib", used)
+    if (limit := limits.log_limit_mib) and (used := _folder_mib(Path(handed.folder) / "logs", child.log)) > limit:
+        return _exceeded(handed, "log_limit_mib", used)
+    return None
 
 
-def _created(pid: int) -> float:
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.Error:
-        return 0.0
+def _exceeded(handed: _Handed, name: LimitName, used_mib: int = 0) -> Failure:
+    assignment = handed.assignment
+    return exceeded(name, limits=assignment.limits, most=assignment.most, process=handed.job.process, used_mib=used_mib)
 
 
-def _kill_tree(pid: int, created: float) -> None:
-    """Kill a job process and everything below it; it is a subreaper, so nothing that detached itself is missed."""
-    try:
-        root = psutil.Process(pid)
-        if created and root.create_time() != created:
-            return  # the number belongs to somebody else by now
-        root.suspend()  # it cannot start anything new meanwhile
-        for _ in range(50):
-            below = [process for process in root.children(recursive=True) if process.status() != psutil.STATUS_ZOMBIE]
-            if not below:
-                break
-            for process in below:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            time.sleep(0.005)
-        root.kill()
-    except psutil.NoSuchProcess:
-        return
-
-
-def _tree_mib(pid: int) -> int:
-    """Return the proportional memory of a process and all below it."""
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    return sum(_pss_kib(process.pid) for process in tree) // 1024
-
-
-def _folder_mib(folder: Path) -> int:
-    """Return the size of all files below a folder; those that come and go meanwhile count as nothing."""
+def _folder_mib(*places: Path) -> int:
+    """Return the size of some files, or of all below some folders; what comes and goes meanwhile counts as nothing."""
     total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for place in places:
+        paths = (Path(folder) / name for folder, _, names in os.walk(place) for name in names)
+        for path in paths if place.is_dir() else (place,):
             with contextlib.suppress(OSError):
-                total += (Path(place) / name).lstat().st_size
+                total += path.lstat().st_size
     return total >> 20
-
-
-def _pss_kib(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    except OSError:
-        return 0
-    return 0
 
 
 def _save_log(log: Path, folder: Path) -> int:
@@ -810,30 +993,3 @@ def _save_log(log: Path, folder: Path) -> int:
     except OSError:
         return 0
     return size
-
-
-def _wait_status(code: int) -> int:
-    """Return subprocess's exit code as waitpid would have said it."""
-    return -code if code < 0 else code << 8
-
-
-def _crashed(status: int | None) -> Failure:
-    """Say why a job process is gone without a word."""
-    cause: Cause = "process error"
-    if status is None:
-        detail = "the job's process is gone and left no exit status"
-    elif os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        if name == "SIGKILL":
-            detail = "the job's process was killed from outside (SIGKILL), perhaps since memory was short; run it again"
-            cause = "lost worker"
-        elif name == "SIGSEGV":
-            detail = (
-                "the process crashed in native code (SIGSEGV, segmentation fault); its log has the last lines before"
-            )
-        else:
-            detail = f"the job's process ended by {name}; its log has the last lines before"
-    else:
-        code = os.WEXITSTATUS(status)
-        detail = f"the job's process ended itself with exit code {code} instead of returning its outputs"
-    return Failure(cause=cause, detail=detail)

@@ -87,7 +87,7 @@ class _Change:
 
     def __init__(self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False) -> None:
         self.kind = kind
-        """``add``, ``take``, ``finish`` or ``discard`` of one job; ``claim`` or ``other``: a function of the connection."""
+        """``add``, ``take``, ``finish`` or ``discard`` of one job; else ``claim`` or ``other``, a function."""
         self.job: Job = what
         self.apply: Callable[[Connection], Any] = what
         self.future = future
@@ -498,7 +498,8 @@ class SqlLedger(ABC):
     """Ends a SELECT whose rows are about to be changed, leaving out those that somebody else changes now."""
 
     def _begin_group(self, db: Connection, *, claims: bool) -> None:
-        """Do what must come first in a group of changes, some of which may be claims."""
+        """Do what must come first in a group of changes, some of which may be claims; here nothing need."""
+        del db, claims
 
     def _find_to_change(self, db: Connection, key: JobKey) -> Job:
         row = db.execute(f"{SELECT} WHERE id=? AND workspace=?{self._lock}", (key.id, key.workspace)).fetchone()

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 WINDOW_CELLS = 1 << 20
 """Pixels that are read at a time inside one zone; a larger zone is cut."""
 
-EDGE_DEGREES = 0.1
-"""Longest piece of an edge that is kept straight when it goes into a projected CRS: a few metres off at most."""
-
-MARGIN_DEGREES = 0.5
-"""How far zones reach beyond a projected raster before they are cut."""
-
-MARGIN_SHARE = 0.02
-"""How much farther, as a share of the raster's width or height: its bounds are computed from points on its edges."""
-
 OPERATIONS: Mapping[str, str] = {
     "count": "count",
     "sum": "sum",
@@ -91,6 +82,7 @@ def zonal_statistics(
         The raster, by address or upload; it has a coordinate reference system and is not rotated against it.
     zones : FeatureCollection
         Features with Polygon or MultiPolygon geometries, longitude and latitude (CRS84). One without geometry is kept.
+        They may lie over a pole or over 180 degrees, cut there or going on past it, whatever the raster's CRS is.
     statistics : list of str
         What to compute. Count is the number of pixels, fractions included; std and variance are those of the
         population; majority is the value that covers most, variety the number of different values. Default: count,
@@ -191,6 +183,7 @@ def zone_statistics(
         If a zone cannot be projected, if none touches the raster, or if they cover more of it than `MOST_VALUES`.
     """
     from exactextract import exact_extract
+    from shapely.geometry import box
 
     zones = _zones(dataset, features, pointer)
     bands = _bands(dataset, question.bands)
@@ -205,7 +198,9 @@ def zone_statistics(
             names = [f"{question.prefix}{label}{name}" for name in question.statistics]
             values: Mapping[str, Any] = {}
             if zone is not None:
-                asked = {"type": "Feature", "properties": {}, "geometry": zone.__geo_interface__}
+                # exactextract takes no empty zone; one beside the raster counts as nothing.
+                place = box(-2, -2, -1, -1) if zone.is_empty else zone
+                asked = {"type": "Feature", "properties": {}, "geometry": place.__geo_interface__}
                 found = exact_extract(source, asked, operations, max_cells_in_memory=WINDOW_CELLS, output="geojson")
                 values = found[0]["properties"]
             keys = [OPERATIONS[name] for name in question.statistics]
@@ -241,41 +236,42 @@ def _label(dataset: DatasetReader, band: int, wanted: Sequence[int]) -> str:
 
 
 def _zones(dataset: DatasetReader, features: Sequence[Mapping[str, Any]], pointer: str) -> list[BaseGeometry | None]:
-    """Return the polygons of features in the CRS of the raster; None for a feature without geometry."""
-    from shapely.geometry import box
+    """Return the polygons of features on the pixels of the raster; None for a feature without geometry."""
+    from shapely.geometry import shape
+
+    from graticule.data.overlay import PixelPlane, Unplaceable
 
     faults: list[Fault] = []
-    around = _surroundings(dataset)
-    zones = [
-        _zone(feature, f"features/{place}", dataset, around, pointer, faults) for place, feature in enumerate(features)
-    ]
+    zones: list[BaseGeometry | None] = []
+    plane = PixelPlane(dataset)
+    for place, feature in enumerate(features):
+        zone = None
+        if feature.get("geometry") is not None:
+            try:
+                zone = plane.place(shape(feature["geometry"]))
+            except Unplaceable as error:
+                faults.append(Fault(pointer, f"features/{place} {error}"))
+        zones.append(zone)
     if faults:
         raise InvalidInputs(faults)
-    if not any(zone is not None and zone.intersects(box(*_extent(dataset))) for zone in zones):
+    if not any(zone is not None and zone.intersects(plane.box) for zone in zones):
         where = ", ".join(f"{value:.6g}" for value in _bounds84(dataset))
         message = f"no zone touches the raster, which covers {where} (west, south, east, north in degrees); move them"
         raise InvalidInputs([Fault(pointer, message)])
     return zones
 
 
-def _extent(dataset: DatasetReader) -> tuple[float, float, float, float]:
-    """Return the smallest and largest coordinates of a raster, however its rows and columns run."""
-    left, bottom, right, top = dataset.bounds
-    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
-
-
 def _check_amount(dataset: DatasetReader, zones: Sequence[BaseGeometry | None], bands: int, pointer: str) -> None:
     """Raise InvalidInputs if more pixels lie around zones than are read at most."""
     from graticule.data.rasters import MOST_VALUES
 
-    west, south, east, north = _extent(dataset)
     pixels = 0.0
     for zone in zones:
         if zone is None or zone.is_empty:
             continue
         left, bottom, right, top = zone.bounds
-        width = max(0.0, min(right, east) - max(left, west)) / abs(dataset.transform.a)
-        height = max(0.0, min(top, north) - max(bottom, south)) / abs(dataset.transform.e)
+        width = max(0.0, min(right, dataset.width) - max(left, 0.0))
+        height = max(0.0, min(top, dataset.height) - max(bottom, 0.0))
         pixels += width * height
     if pixels * bands > MOST_VALUES:
         message = (
@@ -289,98 +285,10 @@ def _check_amount(dataset: DatasetReader, zones: Sequence[BaseGeometry | None], 
 def _bounds84(dataset: DatasetReader) -> tuple[float, float, float, float]:
     from rasterio.warp import transform_bounds
 
-    bounds: tuple[float, float, float, float] = transform_bounds(dataset.crs, "OGC:CRS84", *_extent(dataset))
+    from graticule.data.overlay import bounds_of
+
+    bounds: tuple[float, float, float, float] = transform_bounds(dataset.crs, "OGC:CRS84", *bounds_of(dataset))
     return bounds
-
-
-def _surroundings(dataset: DatasetReader) -> BaseGeometry | None:
-    """Return what lies in and around a raster in CRS84, to cut zones to; None where they must not be cut."""
-    import numpy as np
-    import shapely
-    from rasterio._err import CPLE_BaseError
-    from rasterio.warp import transform
-    from shapely.geometry import box
-
-    if dataset.crs.is_geographic:
-        return None
-    left, bottom, right, top = _extent(dataset)
-    corners = np.array([(left, bottom), (right, bottom), (right, top), (left, top)])
-    try:
-        there = np.column_stack(transform(dataset.crs, "OGC:CRS84", corners[:, 0], corners[:, 1]))
-        west, south, east, north = _bounds84(dataset)
-    except CPLE_BaseError:
-        return None
-    # A raster that reaches beyond the globe (a full disk, say) has bounds that leave out a part of it.
-    pixel = max(abs(dataset.transform.a), abs(dataset.transform.e))
-    if not math.isfinite(west + south + east + north) or not np.allclose(
-        _projected(there, dataset), corners, rtol=1e-6, atol=pixel
-    ):
-        return None
-    if west > east:
-        east += 360
-    margin_x = MARGIN_DEGREES + MARGIN_SHARE * (east - west)
-    margin_y = MARGIN_DEGREES + MARGIN_SHARE * (north - south)
-    # Zones may go on past 180 degrees, and rasters may lie over it.
-    return shapely.union_all(
-        [
-            box(west - margin_x + turn, south - margin_y, east + margin_x + turn, north + margin_y)
-            for turn in (-360, 0, 360)
-        ]
-    )
-
-
-def _zone(
-    feature: Mapping[str, Any],
-    place: str,
-    dataset: DatasetReader,
-    around: BaseGeometry | None,
-    pointer: str,
-    faults: list[Fault],
-) -> BaseGeometry | None:
-    import shapely
-    from shapely.geometry import box, shape
-
-    if feature.get("geometry") is None:
-        return None
-    zone = shapely.force_2d(shape(feature["geometry"]))
-    cut = around is not None and not around.covers(zone)
-    if cut:
-        # Far away from a raster, its CRS folds or has no coordinates at all.
-        zone = _polygons(zone.intersection(around))
-        if zone.is_empty:
-            # exactextract takes no empty zone; one beside the raster counts as nothing.
-            left, bottom, right, top = _extent(dataset)
-            return box(2 * right - left, bottom, 3 * right - 2 * left, top)
-    if not dataset.crs.is_geographic:
-        zone = shapely.segmentize(zone, EDGE_DEGREES)
-    zone = shapely.transform(zone, lambda points: _projected(points, dataset))
-    if not math.isfinite(sum(zone.bounds)):
-        faults.append(Fault(pointer, f"{place} lies outside what the raster's CRS can show; cut it there"))
-        return None
-    if cut and not zone.is_valid:
-        # Around a pole, the two edges at 180 degrees come to lie on each other.
-        zone = _polygons(shapely.make_valid(zone, method="structure", keep_collapsed=False))
-    return zone
-
-
-def _polygons(geometry: BaseGeometry) -> BaseGeometry:
-    """Return the polygons of what an intersection gave, without the lines and points where it only touches."""
-    import shapely
-    from shapely.geometry import MultiPolygon
-
-    return MultiPolygon([part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"])
-
-
-def _projected(points: Any, dataset: DatasetReader) -> Any:
-    """Return points of CRS84 in the CRS of a raster; infinite if it has no place for one of them."""
-    import numpy as np
-    from rasterio._err import CPLE_BaseError
-    from rasterio.warp import transform
-
-    try:
-        return np.column_stack(transform("OGC:CRS84", dataset.crs, points[:, 0], points[:, 1]))
-    except CPLE_BaseError:
-        return np.full_like(points, np.inf)
 
 
 def check_axes(dataset: DatasetReader, *, pointer: str) -> None:
@@ -392,21 +300,19 @@ def check_axes(dataset: DatasetReader, *, pointer: str) -> None:
 
 
 def _source(dataset: DatasetReader, band: int, *, scaled: bool) -> Any:
-    """Return a band as exactextract reads it: by window, masked, the northern row first."""
+    """Return a band as exactextract reads it: by window, masked, on the plane of its pixels."""
     import numpy as np
     from exactextract.raster import RasterSource
     from rasterio.windows import Window
 
     from graticule.data.rasters import read_pixels
 
-    upside_down = dataset.transform.e > 0
-
     class BandSource(RasterSource):  # type: ignore[misc]  # exactextract is not typed
         def res(self) -> tuple[float, float]:
-            return abs(dataset.transform.a), abs(dataset.transform.e)
+            return 1.0, 1.0
 
         def extent(self) -> tuple[float, float, float, float]:
-            return _extent(dataset)
+            return 0.0, 0.0, float(dataset.width), float(dataset.height)
 
         def srs_wkt(self) -> str | None:
             return None
@@ -415,11 +321,9 @@ def _source(dataset: DatasetReader, band: int, *, scaled: bool) -> Any:
             return None
 
         def read_window(self, x0: int, y0: int, nx: int, ny: int) -> Any:
-            row = dataset.height - y0 - ny if upside_down else y0
-            pixels = read_pixels(dataset, band, Window(x0, row, nx, ny), scaled=scaled)
+            pixels = read_pixels(dataset, band, Window(x0, y0, nx, ny), scaled=scaled)
             # Not a masked array: exactextract loses the mask of some windows of a zone that it cuts.
-            values = np.where(pixels.valid, pixels.values, np.nan)
-            return values[::-1].copy() if upside_down else values
+            return np.where(pixels.valid, pixels.values, np.nan)
 
     source = BandSource()
     source.set_name("band")

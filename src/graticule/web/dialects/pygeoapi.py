@@ -27,7 +27,7 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.job import Job, StoredValue
 from graticule.jobs.ledger import JobQuery
-from graticule.jobs.manager import ExecutionRequest, require_success
+from graticule.jobs.manager import require_success
 from graticule.ogc.common import HTML, JSON
 from graticule.ogc.processes import Execute, Input, ProcessDescription
 from graticule.processes.formats import is_json
@@ -35,14 +35,17 @@ from graticule.web.documents import LARGE, Results
 from graticule.web.negotiation import wanted_media_type
 from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import (
+    about_job,
     base_of,
+    check_members,
     cursor_of,
     encode_cursor,
     header,
     limit_of,
+    no_json,
     read_bytes,
+    trace_of,
     visit_of,
-    why_no_json,
     workspace_of,
 )
 from graticule.web.responses import VARY, ContentResponse, FilePart, Part
@@ -97,10 +100,9 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    files = await jobs.look_up(execution, base, received)
-    submission = jobs.submit(
-        process_id, ExecutionRequest(execute=execution, body=received, base=base, sync=waits, files=files)
-    )
+    asked_for = await jobs.request(execution, received, base=base, sync=waits, trace=trace_of(request))
+    submission = jobs.submit(process_id, asked_for)
+    about_job(submission.job.id)
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
     if not waits:
@@ -124,7 +126,8 @@ def _decoded(body: bytes, depth: int) -> dict[str, Any]:
     try:
         asked = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(f"invalid request data: {why_no_json(body, error)}") from error
+        raise no_json(body, error, "invalid request data") from error
+    check_members(body)
     if not isinstance(asked, dict):
         raise InvalidBody('invalid request data: send an object such as {"inputs": []}')
     return asked

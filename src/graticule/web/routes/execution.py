@@ -22,7 +22,7 @@ from graticule.errors import (
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
-from graticule.jobs.manager import ExecutionRequest, JobManager, Submission, require_success
+from graticule.jobs.manager import JobManager, Submission, require_success
 from graticule.ogc.common import HTML, JSON
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.processes.formats import media_types_of
@@ -30,7 +30,17 @@ from graticule.web.documents import MULTIPART, Results, results_response, speaks
 from graticule.web.negotiation import admits, choose
 from graticule.web.parameters import PREFER, PROCESS_ID
 from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
-from graticule.web.requests import accept_of, base_of, prefer_of, profiles_of, read_body, visit_of, workspace_of
+from graticule.web.requests import (
+    about_job,
+    accept_of,
+    base_of,
+    prefer_of,
+    profiles_of,
+    read_body,
+    trace_of,
+    visit_of,
+    workspace_of,
+)
 from graticule.web.responses import answer
 from graticule.web.routing import Answer, Routes
 
@@ -79,36 +89,37 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     jobs, prefer = workspace_of(request).jobs, prefer_of(request)
     offer = jobs.catalog.get(process_id)
     mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
-    _check_accept(request, offer.description, waits=mode.waits)
-    submission = jobs.submit(
-        process_id,
-        ExecutionRequest(
-            execute=body,
-            body=received,
-            subscription=await jobs.subscription(body, received),
-            base=base_of(request),
-            sync=mode.waits,
-            files=await jobs.look_up(body, base_of(request), received),
-            # Its answer may carry no Link header: the official suite reads any as the old form of one.
-            listed=not (mode.waits and speaks_1_0(body)),
-        ),
+    check_accept(accept_of(request), offer.description, waits=mode.waits)
+    # Its answer may carry no Link header: the official suite reads any as the old form of one.
+    listed = not (mode.waits and speaks_1_0(body))
+    asked = await jobs.request(
+        body, received, base=base_of(request), sync=mode.waits, listed=listed, trace=trace_of(request)
     )
+    submission = jobs.submit(process_id, asked)
+    about_job(submission.job.id)
     if not mode.waits:
         await submission.kept
         return created(request, submission.job, mode)
     job = await _wait(request, jobs, submission, mode)
     if not job.ended:
         return created(request, await jobs.let_go(submission, seconds=mode.timeout), mode)
+    return await finished(request, job, body, offer.description, mode)
+
+
+async def finished(
+    request: Request, job: Job, execute: Execute, description: ProcessDescription, mode: Mode
+) -> Response:  # fmt: skip
+    """Return the answer to an execution whose job has ended: its results, or why there are none."""
     require_success(job)
     results = Results(
         job=job,
         manifest=job.outputs(),
-        execute=body,
-        description=offer.description,
-        store=jobs.engine.results,
+        execute=execute,
+        description=description,
+        store=workspace_of(request).jobs.engine.results,
         base=base_of(request),
     )
-    response = await results_response(request, results, prefer, profiles_of(request), executing=True)
+    response = await results_response(request, results, prefer_of(request), profiles_of(request), executing=True)
     # The result came in time: whoever preferred a job did not get one.
     applied = [one for one in mode.applied if one != RESPOND_ASYNC]
     if applied:
@@ -117,9 +128,8 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     return response
 
 
-def _check_accept(request: Request, description: ProcessDescription, *, waits: bool) -> None:
+def check_accept(accept: str, description: ProcessDescription, *, waits: bool) -> None:
     """Refuse an Accept header that nothing can serve before there is a job."""
-    accept = accept_of(request)
     if accept in ("", "*/*", JSON):
         return
     offered = [JSON, HTML]
@@ -129,8 +139,8 @@ def _check_accept(request: Request, description: ProcessDescription, *, waits: b
     choose(accept, offered)
 
 
-def created(request: Request, job: Job, mode: Mode) -> Response:
-    """Return the answer to a job that was taken on: 201, its address and its status."""
+def created(request: Request, job: Job, mode: Mode, *, status: int = 201) -> Response:
+    """Return the answer to a job that was taken on: its address and its status."""
     base = base_of(request)
     headers = {"location": f"{base}/jobs/{job.id}"}
     if mode.applied:
@@ -139,7 +149,7 @@ def created(request: Request, job: Job, mode: Mode) -> Response:
     if not (admits(accept, JSON) or admits(accept, HTML)):
         # The job exists: a status document that was not asked for is better than an error without its address.
         request = _asking_for_json(request)
-    return answer(request, status_info(job, base), page="job", status=201, headers=headers)
+    return answer(request, status_info(job, base), page="job", status=status, headers=headers)
 
 
 def _asking_for_json(request: Request) -> Request:
@@ -153,12 +163,7 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
     job = await jobs.wait(submission, seconds=quick)
     if job.ended or mode.timeout <= quick:
         return job
-    end = jobs.engine.feed.end_of(submission.job.key)
-    watched = Submission(job=submission.job, offer=submission.offer, kept=submission.kept, end=end)
-    job = await jobs.get(submission.job.id)
-    if job.ended:
-        return job
-    waiting = asyncio.ensure_future(jobs.wait(watched, seconds=mode.timeout - quick))
+    waiting = asyncio.ensure_future(jobs.wait(submission, seconds=mode.timeout - quick))
     hung_up = asyncio.ensure_future(_hang_up(request))
     try:
         await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)

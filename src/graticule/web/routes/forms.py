@@ -17,12 +17,11 @@ from starlette.types import Message, Receive
 
 from graticule.data.uploads import Upload
 from graticule.errors import AccessDenied, Fault, InvalidBody, InvalidInputs, InvalidParameter, TooLarge
-from graticule.jobs.manager import ExecutionRequest
 from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
 from graticule.web import pages
 from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
-from graticule.web.requests import base_of, header, visit_of, workspace_of
+from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, workspace_of
 from graticule.web.responses import VARY
 from graticule.web.routes.processes import describe
 from graticule.web.routing import Routes
@@ -82,6 +81,17 @@ async def submit_form(request: Request) -> Response:
     return _see(f"{base_of(request)}/jobs/{job_id}")
 
 
+@routes.post("/jobs/{jobID}/start", hidden=True)
+async def start(request: Request) -> Response:
+    """Start a created job, and lead to it."""
+    _check_site(request)
+    jobs, started = workspace_of(request).jobs, None
+    while started is None:
+        job = await jobs.get_created(request.path_params["jobID"])
+        started = await jobs.start(job, _execute.decode(job.request), waits=False)
+    return _see(f"{base_of(request)}/jobs/{started.job.id}")
+
+
 @routes.post("/jobs/{jobID}/dismissal", hidden=True)
 async def dismiss(request: Request) -> Response:
     """Dismiss a job as DELETE does, which forms cannot send; of one that had ended nothing is left but the list."""
@@ -132,10 +142,9 @@ def _all_faults(request: Request, offer: Offer, form: Form) -> Form:
 async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
-    body = msgspec.json.encode(execute)
-    base = base_of(request)
-    files = await jobs.look_up(execute, base, body)
-    submission = jobs.submit(process_id, ExecutionRequest(execute=execute, body=body, base=base, files=files))
+    body, base = msgspec.json.encode(execute), base_of(request)
+    submission = jobs.submit(process_id, await jobs.request(execute, body, base=base, trace=trace_of(request)))
+    about_job(submission.job.id)
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed
     end = feed.end_of(key)

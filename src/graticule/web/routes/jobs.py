@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,6 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graticule.data.storage import read_end
-from graticule.data.storages.local import LocalFile
 from graticule.errors import (
     ContentLost,
     InvalidParameter,
@@ -22,7 +20,6 @@ from graticule.errors import (
     LedgerUnavailable,
     NoSuchJob,
     NoSuchOutput,
-    NoSuchResource,
     NotAcceptable,
     OutputNotProduced,
     ResultNotAvailable,
@@ -32,9 +29,9 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import JobQuery
-from graticule.jobs.results import Log
+from graticule.jobs.log import PROCESS
 from graticule.ogc.common import HTML, JSON, Link
-from graticule.ogc.jobs import JobList
+from graticule.ogc.jobs import JobList, StatusInfo
 from graticule.ogc.processes import Execute
 from graticule.web.documents import Results, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
@@ -55,7 +52,7 @@ from graticule.web.requests import (
     visit_of,
     workspace_of,
 )  # fmt: skip
-from graticule.web.responses import FilePart, answer, file_response, self_links
+from graticule.web.responses import answer, self_links
 from graticule.web.routes.notifications import notifications
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -64,6 +61,8 @@ routes = Routes("Jobs")
 _TYPES = ("process",)
 _STATUSES = ("created", "accepted", "running", "successful", "failed", "dismissed")
 _execute = msgspec.json.Decoder(Execute)
+_TAIL = 4096
+"""Bytes of a log that the page of a job shows at first."""
 _DIGITS = 9
 """An index of more digits is beyond every output."""
 
@@ -129,12 +128,9 @@ async def list_jobs(request: Request) -> Response:
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    logs = await _known_logs(request, job)
-    document = status_info(job, base_of(request), steps=list(logs))
-    shown = await _shown(request, job, logs.get("process")) if _is_page(request) else {}
-    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
-    shown["notifications"] = lambda: msgspec.to_builtins(notifications(notices, base_of(request)))
-    return answer(request, document, page="job", profile="job-description", **shown)
+    wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
+    shown = await _shown(request, job) if wanted == HTML else {}
+    return answer(request, await _status(request, job), page="job", profile="job-description", **shown)
 
 
 @routes.delete(
@@ -200,9 +196,8 @@ async def get_results(request: Request) -> Response:
         results = results.only(asked)
     if _wants_page(request):
         shown = await exhibits(results)
-        document = status_info(results.job, results.base, steps=list(await _known_logs(request, results.job)))
         return answer(
-            request, document, page="results", exhibits=lambda: shown,
+            request, await _status(request, results.job), page="results", exhibits=lambda: shown,
             headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
         )  # fmt: skip
     return await results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
@@ -257,40 +252,6 @@ async def get_output_value(request: Request) -> Response:
     return await single_output(request, results, name, int(index))
 
 
-@routes.get(
-    "/jobs/{jobID}/logs/{step}",
-    parameters=(
-        JOB_ID,
-        Parameter(
-            name="step", place="path", description="`process`, or the name of a step.", schema={"type": "string"}
-        ),
-    ),
-    answers=(
-        Answer(status=200, description="The log.", content=(("text/plain", ""),)),
-        Answer(
-            status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
-        ),
-    ),
-    problems=(*_GONE, NoSuchResource, ContentLost, StorageUnavailable),
-)
-async def get_log(request: Request) -> Response:
-    """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
-    step = request.path_params["step"]
-    job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    found = (await _logs(request, job)).get(step)
-    if found is None and not (step == "process" and job.started):
-        raise NoSuchResource(request.url.path)
-    size = found.size if found is not None else 0
-    content = FilePart(found.file, size) if found is not None and size else b""
-    tag = f'"{job.id}-{job.token}-{step}-{size}"'
-    return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag)
-
-
-def _is_page(request: Request) -> bool:
-    """Whether a document is wanted as a page."""
-    return wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML)) == HTML
-
-
 def _wants_page(request: Request) -> bool:
     """Whether a page is wanted more than any content; results are what they are unless somebody says so."""
     f, ranges = request.query_params.get("f"), parse_accept(request.headers.get("accept", ""))
@@ -299,41 +260,46 @@ def _wants_page(request: Request) -> bool:
     return quality_of(HTML, ranges) > max(quality_of(JSON, ranges), quality_of("application/octet-stream", ranges))
 
 
-async def _shown(request: Request, job: Job, log: Log | None) -> dict[str, Any]:
+async def _shown(request: Request, job: Job) -> dict[str, Any]:
     """Return what the page of a job shows besides its status."""
     shown = await exhibits(_results_of(request, job)) if job.status == "successful" else []
-    tail = await _tail(log)
+    notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
     return {
         "exhibits": lambda: shown,
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
-        "log": lambda: tail,
+        "log": await _tail(request, job),
+        "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
     }
 
 
-async def _tail(log: Log | None, most: int = 4096) -> str:
-    """Return the last lines of a log."""
-    if log is None:
-        return ""
-    text = (await read_end(log.file, size=log.size, most=most)).decode(errors="replace")
-    return (text.partition("\n")[2] or text) if log.size > most else text
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last lines of a log."""
+
+    text: str
+    end: int
+    """Where they end, bytes from the beginning of the log."""
 
 
-async def _logs(request: Request, job: Job) -> Mapping[str, Log]:
-    """Return the logs of a job by step."""
-    parts = visit_of(request).parts
-    if job.status == "running":
-        live = parts.executor.log_of(job.id)
-        size = live.stat().st_size if live is not None and live.exists() else 0
-        return {"process": Log(LocalFile(live), size)} if live is not None and size else {}
-    return await parts.engine.results.logs_of(job) if job.log_bytes or job.started else {}
-
-
-async def _known_logs(request: Request, job: Job) -> Mapping[str, Log]:
-    """Return the logs of a job, as far as the storage can be asked: the status does not depend on it."""
+async def _tail(request: Request, job: Job) -> Tail:
+    """Return the last lines of what a job has printed."""
     try:
-        return await _logs(request, job)
-    except StorageUnavailable:
-        return {}
+        opened = await visit_of(request).parts.logs.open(job, PROCESS)
+    except StorageUnavailable:  # all else is shown
+        opened = None
+    if opened is None:
+        return Tail("", 0)
+    try:
+        end = opened.size
+        start = max(0, end - _TAIL)
+        text = (await opened.read(start, end - start)).decode(errors="replace")
+    finally:
+        opened.close()
+    return Tail((text.partition("\n")[2] or text) if start else text, end)
+
+
+async def _status(request: Request, job: Job) -> StatusInfo:
+    return status_info(job, base_of(request), steps=await visit_of(request).parts.logs.steps(job))
 
 
 async def _results(request: Request) -> Results:
@@ -343,7 +309,7 @@ async def _results(request: Request) -> Results:
 
 def _results_of(request: Request, job: Job) -> Results:
     workspace = workspace_of(request)
-    offer = next((o for o in workspace.processes.offers() if o.description.id == job.process), None)
+    offer = workspace.processes.find(job.process)
     return Results(
         job=job,
         manifest=job.outputs(),

@@ -28,12 +28,15 @@ _CORE_2_0 = (
     "core", "ogc-process-description", "json", "html", "oas", "oas30", "oas31", "job-list", "dismiss", "callback",
     "kvp-execute", "query-param-profile",
 )  # fmt: skip
+_JOB_MANAGEMENT = ("job-management", "ogcapi-processes", "provenance")
 _COMMON = ("core", "landing-page", "json", "html", "oas30")
 
 CONFORMANCE = (
     *(f"http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/{name}" for name in _COMMON),
     *(f"http://www.opengis.net/spec/ogcapi-processes-1/1.0/conf/{name}" for name in _CORE_1_0),
     *(f"http://www.opengis.net/spec/ogcapi-processes-1/2.0/conf/{name}" for name in _CORE_2_0),
+    *(f"http://www.opengis.net/spec/ogcapi-processes-4/1.0/conf/{name}" for name in _JOB_MANAGEMENT),
+    "https://www.opengis.net/spec/ogcapi-processes-5/1.0/conf/provenance",
 )
 
 

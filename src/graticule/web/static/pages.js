@@ -3,10 +3,66 @@
 const SOON_MS = 700;
 const SLOW_MS = 3000;
 
-/** Fetch the page of the job again and put its main part in place, until the job has ended. */
+const LOG_CHARACTERS = 1 << 16;
+
+/** Show what the server tells of a running job as it comes, until it has ended. */
+function listen() {
+  const place = document.querySelector("[data-follow]");
+  if (!place) return;
+  const source = new EventSource(`${place.dataset.follow}?offset=${place.dataset.offset}`);
+  const stop = () => {
+    source.close();
+    document.removeEventListener("visibilitychange", hide);
+  };
+  const hide = () => {
+    stop(); // a browser has few connections, and nobody looks
+    document.addEventListener("visibilitychange", listen, { once: true });
+  };
+  const look = async () => {
+    stop();
+    await refresh();
+    // What was selected or is being answered was left alone: the page still shows the state before.
+    if (place.isConnected) follow(Date.now());
+    else listen();
+  };
+  document.addEventListener("visibilitychange", hide, { once: true });
+  source.addEventListener("status", (event) => JSON.parse(event.data).status !== place.dataset.status && look());
+  source.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
+  source.addEventListener("log", (event) => {
+    place.dataset.offset = event.lastEventId.split("/")[1];
+    if (!showLog(JSON.parse(event.data).text)) look();
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CLOSED) return; // it comes again by itself
+    stop();
+    follow(Date.now());
+  });
+}
+
+function showProgress({ progress, message }) {
+  const bar = document.querySelector("#progress");
+  if (!bar) return;
+  bar.value = progress;
+  document.querySelector("label[for=progress]").textContent = `${progress} %`;
+  if (message) document.querySelector(".lede").textContent = message;
+}
+
+/** Add to the log that is shown; false if none is shown yet. */
+function showLog(text) {
+  const log = document.querySelector("#log");
+  if (log) log.textContent = (log.textContent + text).slice(-LOG_CHARACTERS);
+  return Boolean(log);
+}
+
+/** Look at the page of the job now and then, where events do not come through. */
 async function follow(began) {
-  const wait = Date.now() - began < 15000 ? SOON_MS : SLOW_MS;
-  await new Promise((resolve) => setTimeout(resolve, wait));
+  await new Promise((resolve) => setTimeout(resolve, Date.now() - began < 15000 ? SOON_MS : SLOW_MS));
+  await refresh();
+  if (document.querySelector("[data-follow]")) follow(began);
+}
+
+/** Fetch the page of the job again, once somebody looks at it, and put its main part in place. */
+async function refresh() {
   if (document.hidden) {
     await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
   }
@@ -18,7 +74,6 @@ async function follow(began) {
   } catch {
     // The connection is lost; the next round tries again.
   }
-  if (document.querySelector("[data-follow]")) follow(began);
 }
 
 const CONTROLS = "a, button, summary, [tabindex]";
@@ -72,4 +127,4 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 
-if (document.querySelector("[data-follow]")) follow(Date.now());
+listen();

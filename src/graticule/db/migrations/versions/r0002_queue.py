@@ -13,10 +13,16 @@ down_revision = "0001"
 _CHANGES = """
 ALTER TABLE jobs ADD COLUMN lane <NAME> NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN history <BYTES> NOT NULL DEFAULT <EMPTY>;
+ALTER TABLE jobs ADD COLUMN preparation <BYTES> NOT NULL DEFAULT <EMPTY>;
+ALTER TABLE jobs ADD COLUMN sources <BYTES> NOT NULL DEFAULT <EMPTY>;
+ALTER TABLE jobs ADD COLUMN trace TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN keeping TEXT NOT NULL DEFAULT '';
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_running;
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
+CREATE INDEX jobs_expiring ON jobs (workspace, finished)
+    WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
 CREATE TABLE agents (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -45,6 +51,8 @@ CREATE TABLE notification_profiles (
     PRIMARY KEY (workspace, actor, name)
 )<PLAIN>;
 """
+_PLACE = "UPDATE jobs SET token = 0 WHERE status IN ('successful', 'failed', 'dismissed')"
+"""Results lie below the token of their job now; those that were made before lie where a job without one has them."""
 _LANE = """
 UPDATE jobs SET lane = workspace || :s || actor || :s || process || :s || version || :s || label || :s
     || CAST(priority AS TEXT)
@@ -58,4 +66,17 @@ def upgrade() -> None:
         _CHANGES,
     ):
         op.execute(statement)
+    _rename_cause()
+    op.execute(_PLACE)
     op.execute(sa.text(_LANE).bindparams(s="\x1f"))
+
+
+def _rename_cause() -> None:
+    """Call the cause of jobs that were dismissed ``cancelled``, as it is called now; both words are of one length."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.text("SELECT id, failure FROM jobs WHERE status = 'dismissed'")).all()
+    for name, failure in rows:
+        renamed = bytes(failure).replace(b"\xa9dismissed", b"\xa9cancelled")
+        connection.execute(
+            sa.text("UPDATE jobs SET failure = :failure WHERE id = :id"), {"failure": renamed, "id": name}
+        )

@@ -1,0 +1,92 @@
+"""Who follows a job as it goes on: each watcher has the newest state, however slow it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from graticule.jobs.job import Job, JobKey
+
+
+class Watch:
+    """One watcher of one job."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        """The newest state that was told; None: nothing was told yet."""
+        self.over = False
+        """Whether there is no reason to go on: nobody listens any more, or the service stops."""
+        self._news = asyncio.Event()
+        self._last = asyncio.Event()
+
+    async def news(self, seconds: float) -> None:
+        """Wait until something was told, so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+    async def pause(self, seconds: float) -> None:
+        """Let some time pass, unless the job ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._last.wait()
+
+    def tell(self, job: Job) -> None:
+        """Take the newest state; what comes after the end is older than it."""
+        if self.job is not None and self.job.ended:
+            return
+        self.job = job
+        self._news.set()
+        if job.ended:
+            self._last.set()
+
+    def end(self) -> None:
+        """Say that there is no reason to go on."""
+        self.over = True
+        self._news.set()
+        self._last.set()
+
+
+class Watchers:
+    """All that watch a job here; a listener of the feed of jobs, which costs nothing where nobody watches."""
+
+    def __init__(self) -> None:
+        self._watches: dict[JobKey, set[Watch]] = {}
+        self._closed = False
+
+    @contextlib.contextmanager
+    def watch(self, key: JobKey) -> Iterator[Watch]:
+        """Watch a job."""
+        watch = Watch()
+        if self._closed:
+            watch.end()
+        self._watches.setdefault(key, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[key]
+            watches.discard(watch)
+            if not watches:
+                del self._watches[key]
+
+    def began(self, job: Job) -> None:
+        self._tell(job)
+
+    def progressed(self, job: Job) -> None:
+        self._tell(job)
+
+    def ended(self, job: Job) -> None:
+        self._tell(job)
+
+    def _tell(self, job: Job) -> None:
+        for watch in self._watches.get(job.key, ()):
+            watch.tell(job)
+
+    def close(self) -> None:
+        """Let all watchers go: the service stops."""
+        self._closed = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.end()

@@ -1,0 +1,90 @@
+"""Processes that the contract of executors runs: well-behaved ones and others."""
+# ruff: noqa: T201 - what a process prints is its log
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from graticule import OutputFile, RunContext, process
+
+_HEARTBEAT = """
+import os, sys, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+while True:
+    with open(sys.argv[1], "w") as file:
+        file.write(str(time.time()))
+    time.sleep(0.02)
+"""
+
+
+@process
+def greet(name: str) -> str:
+    """Return a greeting, and print it."""
+    print(f"greeting {name}")
+    return f"Hello {name}"
+
+
+@process
+def write(kibibytes: int, *, context: RunContext) -> OutputFile:
+    """Write a file of a size."""
+    path = context.folder / "written.bin"
+    path.write_bytes(bytes(kibibytes << 10))
+    return OutputFile(path, media_type="application/octet-stream")
+
+
+@process
+def advance(steps: int, seconds: float, *, context: RunContext) -> int:
+    """Take some steps, and tell of each."""
+    for step in range(steps):
+        context.report(step * 100 // steps, f"step {step}")
+        time.sleep(seconds)
+    return steps
+
+
+@process
+def break_down(how: str) -> str:
+    """Print a line, then raise, end or crash."""
+    print(f"about to {how}", flush=True)
+    if how == "raise":
+        raise ValueError("bad luck")
+    if how == "exit":
+        os._exit(7)
+    if how == "crash":
+        ctypes.string_at(0)
+    if how == "be killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return how
+
+
+@process
+def resist(heartbeat: str) -> str:
+    """Ignore SIGTERM in native code; below it, a grandchild that has detached itself writes a heartbeat."""
+    libc = ctypes.PyDLL(None)  # its calls keep the interpreter's lock, so that no handler of a signal runs
+    libc.signal(int(signal.SIGTERM), 1)
+    subprocess.Popen([sys.executable, "-c", _HEARTBEAT, heartbeat])
+    while not Path(heartbeat).exists():
+        time.sleep(0.01)
+    libc.sleep(60)
+    return "outlived"
+
+
+@process
+def take(what: str, mebibytes: int, *, context: RunContext) -> str:
+    """Take memory or disk, or print, then wait."""
+    if what == "memory":
+        held = bytearray(b"x") * (mebibytes << 20)
+    elif what == "disk":
+        (context.folder / "taken").write_bytes(bytes(mebibytes << 20))
+    else:
+        for _ in range(mebibytes << 10):
+            print("x" * 1023)
+    time.sleep(30)
+    return f"kept {len(held) if what == 'memory' else mebibytes}"

@@ -1,0 +1,97 @@
+"""Where the results of a job come from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from graticule.errors import (
+    InvalidParameter,
+    JobGone,
+    NoSuchJob,
+    NotAcceptable,
+    ProvenanceMissing,
+    ProvenanceNotAcceptable,
+)
+from graticule.jobs.provenance import provenance_of
+from graticule.ogc.common import HTML
+from graticule.web import pages
+from graticule.web.negotiation import choose
+from graticule.web.parameters import JOB_ID, PROFILE
+from graticule.web.provenance import FORMS, PROV_N, prov_n
+from graticule.web.requests import PROFILES, base_of, check_parameters, header, profiles_of, workspace_of
+from graticule.web.responses import CONTENT_HEADERS, VARY
+from graticule.web.routing import Answer, Parameter, Routes
+
+routes = Routes("Jobs")
+
+_OFFERED = (*FORMS, HTML)
+_SHORT: Mapping[str, str] = {
+    "json": "application/json",
+    "jsonld": "application/ld+json",
+    "xml": "application/xml",
+    "provn": PROV_N,
+    "nt": "application/n-triples",
+    "turtle": "text/turtle",
+    "ttl": "text/turtle",
+    "html": HTML,
+}
+_PROFILES: Mapping[str, str] = {
+    "prov-json": next(iter(FORMS)),
+    "prov-jsonld": "application/ld+json",
+    "prov-xml": "application/provenance+xml",
+    "prov-n": PROV_N,
+    "prov-nt": "application/n-triples",
+    "prov-turtle": "text/turtle",
+}
+_FORM = Parameter(
+    name="f",
+    description="Form: a short name or a media type; it goes before profile and Accept header.",
+    schema={"type": "string", "enum": [*_SHORT, *_OFFERED]},
+    example="turtle",
+)
+
+
+@routes.get(
+    "/jobs/{jobID}/prov",
+    parameters=(JOB_ID, PROFILE, _FORM),
+    answers=(Answer(status=200, description="A PROV document.", content=tuple((name, "") for name in _OFFERED)),),
+    problems=(NoSuchJob, JobGone, ProvenanceMissing, ProvenanceNotAcceptable, InvalidParameter),
+)
+async def get_provenance(request: Request) -> Response:
+    """Tell where the results of a job that has ended come from (W3C PROV)."""
+    check_parameters(request.query_params, "f", several=PROFILES)
+    workspace = workspace_of(request)
+    job = await workspace.jobs.get(request.path_params["jobID"])
+    media_type = _wanted(request)
+    offer = workspace.processes.find(job.process)
+    description = offer.description if offer is not None else None
+    write = FORMS.get(media_type, prov_n)
+    # In a thread: the request may have megabytes of inputs, whose checksums are taken.
+    content = await asyncio.to_thread(lambda: write(provenance_of(job, base_of(request), description)))
+    if media_type == HTML:
+        body = pages.render(request, "provenance", {"jobID": job.id}, notation=content.decode())
+        return Response(body, 200, {"vary": VARY, **pages.HEADERS}, media_type="text/html; charset=utf-8")
+    return Response(content, 200, {"vary": VARY, **CONTENT_HEADERS}, media_type=media_type)
+
+
+def _wanted(request: Request) -> str:
+    """Return the media type that ``f`` names, or a profile, or that the Accept header wants most."""
+    f = request.query_params.get("f")
+    if f is not None:
+        # A plus sign in a query is a space.
+        wanted = _SHORT.get(f, f.partition(";")[0].strip().lower().replace(" ", "+"))
+        if wanted not in _OFFERED:
+            raise InvalidParameter("f", f, f"use {', '.join(_SHORT)} or a media type of these")
+        return wanted
+    named = (_PROFILES.get(profile.lower()) for profile in profiles_of(request))
+    if (by_profile := next(filter(None, named), None)) is not None:
+        return by_profile
+    accept = header(request, "accept")
+    try:
+        return choose(accept, _OFFERED)
+    except NotAcceptable:
+        raise ProvenanceNotAcceptable(accept, _OFFERED) from None

@@ -1,0 +1,96 @@
+"""Bodies that are nearly JSON, or say two things at once: the answer names the place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.e2e.beyond_the_suite.asking import assert_problem, pointers
+
+
+def send(http: httpx2.Client, body: bytes, path: str = "/processes/echo-all/execution") -> httpx2.Response:
+    return http.post(path, content=body, headers={"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        pytest.param(b'{"inputs": {"number": 1e400}}', "/inputs/number", id="an input"),
+        pytest.param(b'{"inputs": {"number": -1e400}}', "/inputs/number", id="below"),
+        pytest.param(b'{"inputs": {"array": [1, 1e999]}}', "/inputs/array/1", id="in an array"),
+        pytest.param(b'{"inputs": {"object": {"value": {"a~/b": 1e999}}}}', "/inputs/object/value/a~0~1b", id="deep"),
+    ],
+)
+def test_a_number_that_is_too_large_is_named(http: httpx2.Client, body: bytes, pointer: str) -> None:
+    answer = send(http, body)
+
+    assert_problem(answer, 400)
+    assert pointers(answer) == [pointer]
+    assert "larger than any" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "place"),
+    [
+        pytest.param(rb'{"inputs": {"string": "\ud800"}}', "/inputs/string", r"\ud800 at offset 23", id="first half"),
+        pytest.param(
+            rb'{"inputs": {"string": "a\uDC00b"}}', "/inputs/string", r"\uDC00 at offset 24", id="second half"
+        ),
+        pytest.param(
+            rb'{"inputs": {"string": "\ud800\u0041"}}', "/inputs/string", "at offset 23", id="another follows"
+        ),
+        pytest.param(
+            rb'{"inputs": {"string": "\ud83d\ude00\\ud800\udc00"}}', "/inputs/string", "offset 42", id="later"
+        ),
+        pytest.param(rb'{"inputs": {"\ud800": 1}}', "/inputs", "at offset 13", id="a name"),
+    ],
+)
+def test_a_lone_surrogate_is_named(http: httpx2.Client, body: bytes, pointer: str, place: str) -> None:
+    answer = send(http, body)
+
+    assert_problem(answer, 400)
+    assert "a lone surrogate" in answer.json()["detail"]
+    assert place in answer.json()["detail"]
+    assert pointers(answer) == [pointer]
+
+
+def test_a_whole_character_of_two_halves_is_taken(http: httpx2.Client) -> None:
+    body = rb'{"inputs": {"string": "\ud83d\ude00"}, "outputs": {"string": {}}}'
+
+    assert send(http, body).json() == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/processes/echo-all/execution", b'{"inputs": {"number": 1, "number": 2}}', "number"),
+        ("/processes/echo-all/execution", rb'{"inputs": {"number": 1, "n\u0075mber": 2}}', "number"),
+        ("/processes/echo-all/execution", b'{"inputs": {}, "outputs": {}, "inputs": {}}', "inputs"),
+        ("/processes/echo-all/execution", b'{"inputs": {"object": {"value": {"a": [{"b": 1, "b": 1}]}}}}', "b"),
+        ("/processes/echo/jobs", b'{"inputs": [{"id": "message", "value": "x", "id": "y"}]}', "id"),
+    ],
+    ids=["input", "escaped", "member", "deep", "old dialect"],
+)
+def test_a_member_that_is_there_twice_is_named(http: httpx2.Client, path: str, body: bytes, name: str) -> None:
+    answer = send(http, body, path)
+
+    assert answer.status_code == 400
+    assert f'the body has the member "{name}" twice in one object' in answer.text.replace('\\"', '"')
+
+
+def test_numbers_of_many_digits_are_no_matter_of_members(http: httpx2.Client) -> None:
+    body = b'{"inputs": {"number": 0.' + b"1" * 5000 + b'}, "outputs": {"number": {}}}'
+
+    assert send(http, body).status_code == 200
+
+
+def test_the_types_that_are_offered_are_named_once(http: httpx2.Client) -> None:
+    body: dict[str, Any] = {"inputs": {"string": "a"}}
+    answer = http.post("/processes/echo-all/execution", json=body, headers={"Accept": "video/mp4"})
+
+    offered = answer.json()["detail"].partition("offered: ")[2].split(", ")
+    assert answer.status_code == 406
+    assert "application/json" in offered
+    assert len(offered) == len(set(offered))

@@ -1,0 +1,248 @@
+"""Whatever goes wrong: the cause, the step, a sentence and a remedy; nothing is left, and the next job is well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+
+from tests.faults.asking import ended, execute, has_status, leftovers, send, wait_until
+from tests.faults.conftest import client_of, full, small_disk
+from tests.serving import Server
+
+
+class Fault(NamedTuple):
+    """What is sent, and what is said of it."""
+
+    process: str
+    inputs: dict[str, Any]
+    cause: str
+    step: str
+    says: str
+    """Words of the sentence."""
+    remedy: str
+    """Words of the remedy."""
+    limits: dict[str, float] | None = None
+
+
+def raster(name: str) -> dict[str, Any]:
+    return {"raster": {"href": f"SOURCE/{name}"}}
+
+
+REPROJECTED = {**raster("bare.tif"), "crs": "EPSG:3857"}
+FAULTS = {
+    "a bad href": Fault("raster-statistics", raster("nothing.tif"), "bad input", "stage-in", "404", "correct"),
+    "a truncated raster": Fault(
+        "raster-statistics", raster("truncated.tif"), "bad input", "stage-in", "cut short", "correct"
+    ),
+    "a raster without CRS": Fault("reproject", REPROJECTED, "bad input", "stage-in", "coordinate reference", "correct"),
+    "a fetch over size": Fault("raster-statistics", raster("large.tif"), "bad input", "stage-in", "bytes", "correct"),
+    "a name that is not resolved": Fault(
+        "reading", {"file": {"href": "http://nowhere.invalid/x"}}, "stage-in", "stage-in", "resolved", "try again later"
+    ),
+    "a fetch that takes too long": Fault(
+        "raster-statistics", raster("silent.tif"), "stage-in", "stage-in", "in time", "try again later"
+    ),
+    "a source that is busy": Fault(
+        "raster-statistics", raster("busy.tif"), "stage-in", "stage-in", "503", "try again later"
+    ),
+    "an exception": Fault("faulty", {"how": "raise"}, "process error", "run", "ValueError: bad luck", "log"),
+    "exit(7)": Fault("faulty", {"how": "exit"}, "process error", "run", "exit(7)", "log"),
+    "a segmentation fault": Fault("faulty", {"how": "crash"}, "process error", "run", "SIGSEGV", "log"),
+    "a job process that is killed": Fault("faulty", {"how": "be killed"}, "lost worker", "run", "SIGKILL", "again"),
+    "the memory limit of the process": Fault(
+        "hungry", {"mebibytes": 600}, "out of memory", "run", "limit is 300 MiB", "processes.hungry.memory_limit_mib"
+    ),
+    "the memory limit of the request": Fault(
+        "hungry", {"mebibytes": 250}, "out of memory", "run", "limit is 200 MiB",
+        "limits.memoryLimitMib (at most 300)", {"memoryLimitMib": 200},
+    ),
+    "the time limit": Fault(
+        "faulty", {"how": "wait"}, "time limit", "run", "time limit of 1 s", "limits.timeLimitS", {"timeLimitS": 1}
+    ),
+    "the time limit while fetching": Fault(
+        "raster-statistics", raster("silent.tif"), "time limit", "stage-in", "time limit of 1 s", "limits.timeLimitS",
+        {"timeLimitS": 1},
+    ),
+    "the disk limit": Fault(
+        "hoarding", {"mebibytes": 12}, "disk limit", "run", "limit is 8 MiB", "processes.hoarding.disk_limit_mib"
+    ),
+    "a full disk": Fault("faulty", {"how": "fill the disk"}, "disk limit", "run", "no space", "free space"),
+    "the log limit": Fault("chatty", {}, "disk limit", "run", "log is 2 MiB", "processes.chatty.log_limit_mib"),
+    "a log that fills the disk": Fault("chatty", {"pause": 0}, "disk limit", "run", "", ""),
+    "an undeclared output": Fault("undeclared", {}, "process error", "run", "result", "log"),
+    "an output file that is missing": Fault("unwritten", {}, "process error", "stage-out", "never.tif", "log"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_says_what_it_was_and_harms_nothing(
+    http: httpx2.Client, faulty: Server, source: str, name: str
+) -> None:
+    fault = FAULTS[name]
+    inputs = json.loads(json.dumps(fault.inputs).replace("SOURCE", source))
+
+    job = send(http, fault.process, fault.limits, **inputs)
+
+    status = ended(http, job)
+    problem = status["exception"]
+    assert status["status"] == "failed"
+    assert (problem["cause"], problem["step"]) == (fault.cause, fault.step), problem
+    assert fault.says in json.dumps([problem["detail"], problem.get("errors")])
+    assert fault.remedy in problem["remedy"]
+    assert "Traceback" not in json.dumps(problem)
+    results = http.get(f"/jobs/{job}/results")
+    assert (results.status_code, results.json()["cause"]) == (problem["status"], fault.cause)
+    wait_until(lambda: not leftovers(faulty.home))
+    assert execute(http, "faulty", how="not at all").json() == "nothing went wrong"
+    assert execute(http, "well").json() == "well"
+
+
+def test_the_last_lines_of_the_log_are_in_the_problem(http: httpx2.Client) -> None:
+    problem = ended(http, send(http, "faulty", how="raise"))["exception"]
+
+    assert problem["log"] == ["about to raise"]
+
+
+def test_the_page_of_a_job_says_the_cause_and_what_to_change(http: httpx2.Client) -> None:
+    job = send(http, "faulty", {"timeLimitS": 1}, how="wait")
+    ended(http, job)
+
+    page = http.get(f"/jobs/{job}", params={"f": "html"}).text
+
+    assert "Job failed: time limit" in page
+    assert "ask for a larger limits.timeLimitS" in page
+
+
+def test_no_secret_is_in_the_problem(http: httpx2.Client) -> None:
+    status = ended(http, send(http, "faulty", how="tell secrets"))
+
+    told = json.dumps(status)
+    assert not [secret for secret in ("hunter2", "abcdefghij", "0123abcd") if secret in told]
+    assert "example.org/x.tif" in told
+
+
+def test_a_stack_trace_is_in_the_log(http: httpx2.Client) -> None:
+    job = send(http, "faulty", how="raise")
+    ended(http, job)
+
+    log = http.get(f"/jobs/{job}/logs/process").text
+
+    assert "Traceback (most recent call last)" in log
+    assert "bad luck" in log
+
+
+def test_a_private_address_is_refused_before_there_is_a_job(server: Server) -> None:
+    with client_of(server) as http:
+        answer = execute(http, "raster-statistics", raster={"href": "http://127.0.0.1/x.tif"})
+
+    assert answer.status_code == 400
+    assert "private address" in answer.json()["errors"][0]["detail"]
+
+
+def test_more_than_the_process_may_have_is_refused_before_there_is_a_job(http: httpx2.Client) -> None:
+    body = {"inputs": {"mebibytes": 1}, "limits": {"memoryLimitMib": 301, "timeLimitS": 0}}
+
+    answer = http.post("/processes/hungry/execution", json=body)
+
+    assert answer.status_code == 400
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/limits/timeLimitS", "/limits/memoryLimitMib"]
+
+
+def test_a_job_that_asks_for_what_it_needs_is_well(http: httpx2.Client) -> None:
+    body = {"inputs": {}, "limits": {"memoryLimitMib": 200, "timeLimitS": 10, "diskLimitMib": 5, "logLimitMib": 1}}
+
+    assert http.post("/processes/well/execution", json=body).json() == "well"
+
+
+def test_a_dismissed_job_leaves_nothing(http: httpx2.Client, faulty: Server) -> None:
+    job = send(http, "faulty", how="wait")
+    wait_until(lambda: leftovers(faulty.home))
+
+    http.delete(f"/jobs/{job}")
+
+    wait_until(lambda: not leftovers(faulty.home), seconds=3)
+    assert http.get(f"/jobs/{job}").json()["status"] == "dismissed"
+    assert http.get(f"/jobs/{job}/results").status_code == 404
+    assert execute(http, "faulty", how="not at all").json() == "nothing went wrong"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A server of this test alone, with a plug-in that can be spoilt."""
+    shutil.copy(Path(__file__).with_name("faulty.py"), tmp_path / "plugin.py")
+    with Server(tmp_path / "home", [str(tmp_path / "plugin.py")], environment={"GRATICULE_JOBS__WORKERS": "1"}) as one:
+        yield one
+
+
+def test_a_plugin_that_cannot_be_imported_any_more_says_so(own: Server, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    whole = plugin.read_text()
+    with client_of(own) as http:
+        plugin.write_text("import nothing_of_that_name\n")
+        problem = ended(http, send(http, "well"))["exception"]
+        plugin.write_text(whole)
+
+        assert problem["cause"] == "plug-in"
+        assert "nothing_of_that_name" in problem["detail"]
+        assert "whoever runs this service" in problem["remedy"]
+        assert not leftovers(own.home)
+        assert execute(http, "well").json() == "well"
+
+
+def test_outputs_that_storage_refuses_fail_the_job_and_leave_nothing(own: Server) -> None:
+    jobs = own.home / "storage" / "default" / "jobs"
+    jobs.parent.mkdir(parents=True, exist_ok=True)
+    with client_of(own) as http:
+        jobs.write_text("in the way")
+        job = send(http, "filed")
+        problem = ended(http, job)["exception"]
+        jobs.unlink()
+
+        assert (problem["cause"], problem["step"]) == ("stage-out", "stage-out")
+        assert "cannot be stored" in problem["detail"]
+        assert "whoever runs this service" in problem["remedy"]
+        assert not leftovers(own.home)
+        assert ended(http, send(http, "filed"))["status"] == "successful"
+
+
+def test_a_full_disk_fails_jobs_that_write_and_loses_none(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    arguments = [str(Path(__file__).with_name("faulty.py"))]
+    with small_disk(disk), Server(disk / "home", arguments) as server, client_of(server) as http:
+        assert execute(http, "well").json() == "well"
+        with full(disk, server):
+            failed = [send(http, "filed") for _ in range(3)]
+            problems = [ended(http, job)["exception"] for job in failed]
+            assert execute(http, "well").json() == "well"
+
+        assert [problem["cause"] for problem in problems] == ["disk limit"] * 3
+        assert "free space" in problems[0]["remedy"]
+        assert ended(http, send(http, "filed"))["status"] == "successful"
+        assert {job["jobID"] for job in http.get("/jobs", params={"limit": 100}).json()["jobs"]} >= set(failed)
+        assert not leftovers(server.home)
+
+
+def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:
+    arguments = [str(Path(__file__).with_name("faulty.py"))]
+    first = Server(tmp_path / "home", arguments).start()
+    try:
+        with client_of(first) as http:
+            job = send(http, "faulty", {"timeLimitS": 2}, how="wait")
+            has_status(http, job, "running")
+            wait_until(lambda: leftovers(first.home))
+    finally:
+        first.process.kill()
+        first.process.wait()
+
+    with Server(tmp_path / "home", arguments) as second, client_of(second) as http:
+        problem = ended(http, job)["exception"]
+
+        assert problem["cause"] == "time limit"
+        wait_until(lambda: not leftovers(second.home))
+        assert execute(http, "well").json() == "well"

@@ -1,0 +1,35 @@
+"""What the Prefer header means for jobs that are created before they run."""
+
+from __future__ import annotations
+
+import pytest
+
+from graticule.ogc.processes import ProcessDescription
+from graticule.web.preferences import decide_start_mode, parse_prefer, split_created
+
+
+@pytest.mark.parametrize(("header", "expected"), [
+    ("", (False, "")), ('status="created"', (True, "")), ("status=created", (True, "")),
+    ('respond-async, status="created"', (True, "respond-async")),
+    ('Status="CREATED"; wait=5', (True, " wait=5")),
+    ("status=running", (False, "status=running")), ('profile="status=created"', (False, 'profile="status=created"')),
+])  # fmt: skip
+def test_the_preference_for_a_created_job_is_split_off(header, expected):
+    assert split_created(header) == expected
+
+
+@pytest.mark.parametrize(("controls", "prefer", "waits", "applied"), [
+    (["sync-execute", "async-execute"], "", False, ()),
+    (["sync-execute", "async-execute"], "respond-async", False, ("respond-async",)),
+    (["sync-execute", "async-execute"], "wait=5", True, ("wait=5",)),
+    (["sync-execute", "async-execute"], "respond-async, wait=5", True, ("respond-async", "wait=5")),
+    (["sync-execute"], "", True, ()),
+    (["sync-execute"], "respond-async", True, ()),
+    (["async-execute"], "wait=5", False, ()),
+])  # fmt: skip
+def test_a_start_waits_only_if_it_is_preferred_or_there_is_no_other_way(controls, prefer, waits, applied):
+    description = ProcessDescription(id="p", version="1", job_control_options=controls)
+
+    mode = decide_start_mode(description, parse_prefer(prefer), 60)
+
+    assert (mode.waits, mode.applied) == (waits, applied)
