@@ -34,6 +34,8 @@ SAMPLES = "samples"
 _DOCUMENT = "upload.json"
 _FOLDER = "file"
 """Holds the file, so that it may have any name; sorts before the document, so that it is stored before it."""
+_FORMER_DOCUMENT, _FORMER_PART, _MOVED = ".upload.json", ".part", ".moved"
+"""Of earlier versions: their document, what a file was called until it had come whole; and where it waits meanwhile."""
 _NAME_LENGTH = 100
 _ABANDONED = timedelta(hours=24)
 """How long a part of a file is kept that nobody continues, where files never expire."""
@@ -410,6 +412,22 @@ class PartWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def renew_uploads(folder: Path) -> None:
+    """Bring the uploads that an earlier version has kept in a folder to their places of today; it may be broken off."""
+    for document in list(folder.glob(f"*/{_FORMER_DOCUMENT}")):
+        place = document.parent
+        upload = _document.decode(document.read_bytes())
+        if not upload.complete:  # it cannot be continued, and is swept
+            continue
+        (place / _MOVED).mkdir(exist_ok=True)
+        for former in (place / upload.name, place / _FORMER_PART):
+            if former.is_file():
+                former.rename(place / _MOVED / upload.name)
+        if not (place / _FOLDER).is_dir():
+            (place / _MOVED).rename(place / _FOLDER)
+        document.rename(place / _DOCUMENT)
 
 
 def safe_name(name: str, media_type: str = "") -> str:

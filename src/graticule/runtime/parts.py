@@ -26,7 +26,7 @@ import msgspec
 from graticule.data.post import ReceiverPolicy, post
 from graticule.data.storage import Kept, Storage, read_all
 from graticule.data.storages.local import LocalStorage
-from graticule.data.uploads import Uploads
+from graticule.data.uploads import Uploads, renew_uploads
 from graticule.db.sealing import Seal, key_of_home
 from graticule.errors import (
     ContentLost,
@@ -285,6 +285,8 @@ async def build_parts(
     _make_home(home)
     lock = _HomeLock.take(home)
     storage = await _open_storage(settings)
+    for workspace in settings.workspaces.names:
+        await asyncio.to_thread(renew_uploads, _storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)

@@ -8,7 +8,7 @@ import pytest
 
 from graticule.data.storage import read_all
 from graticule.data.storages.local import LocalStorage
-from graticule.data.uploads import Uploads, guess_type, safe_name
+from graticule.data.uploads import Uploads, guess_type, renew_uploads, safe_name
 from graticule.errors import InvalidBody, NoSuchFile, StorageUnavailable, UploadConflict
 
 pytestmark = pytest.mark.anyio
@@ -257,3 +257,28 @@ def test_a_vague_media_type_is_replaced_by_what_the_ending_means(uploads, said, 
 def test_spatial_files_have_types():
     assert guess_type("a.geojson") == "application/geo+json"
     assert guess_type("a.unknown-ending") == "application/octet-stream"
+
+
+@pytest.mark.parametrize("kept_as", ["file", ".part"], ids=["whole", "not renamed yet"])
+async def test_uploads_of_an_earlier_version_are_found_at_their_places_of_today(tmp_path, uploads, kept_as):
+    identifier = "0123456789abcdef" * 2
+    place = tmp_path / "storage" / "default" / "uploads" / identifier
+    place.mkdir(parents=True)
+    (place / kept_as).write_bytes(b"abc")
+    (place / ".upload.json").write_text(f'{{"id": "{identifier}", "name": "file", "size": 3, "sha256": "00"}}')
+
+    renew_uploads(place.parent)
+    renew_uploads(place.parent)
+
+    assert await uploads.has(f"{identifier}/file")
+    assert await read_all(uploads.content(await uploads.get(identifier))) == b"abc"
+    assert sorted(path.name for path in place.iterdir()) == ["file", "upload.json"]
+
+
+async def test_an_upload_of_another_actor_is_as_one_that_is_not_there(uploads):
+    upload = await kept(uploads, b"abc", actor="ada")
+
+    assert await uploads.has(upload.address, actor="ada")
+    assert await uploads.has(upload.address)
+    assert not await uploads.has(upload.address, actor="bob")
+    assert await uploads.has("samples/dem.tif", actor="bob")
