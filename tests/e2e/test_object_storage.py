@@ -177,6 +177,34 @@ def test_the_log_is_read_from_the_bucket(http: httpx2.Client) -> None:
     assert f"{job}/logs/process" in {urlsplit(link["href"]).path for link in http.get(job).json()["links"]}
 
 
+def test_a_log_in_the_bucket_is_read_by_pages_ranges_and_events(http: httpx2.Client) -> None:
+    job = made(http, "chatter", lines=3)
+
+    page = http.get(f"{job}/logs/process", params={"f": "json", "limit": 10}).json()
+    following = http.get(next(link["href"] for link in page["links"] if link["rel"] == "next")).json()
+    part = http.get(f"{job}/logs/process", headers={"Range": "bytes=7-12"})
+    events = http.get(f"{job}/events", params={"offset": 14}).text
+    last = events.rpartition("id: ")[2].partition("\n")[0]
+
+    assert [line["text"] for line in page["lines"]] == ["line 0"]
+    assert following["lines"][0]["offset"] == 7
+    assert (part.status_code, part.text) == (206, "line 1")
+    assert '"text":"line 2\\na child\'s line\\n"' in events
+    assert http.get(f"{job}/events", headers={"Last-Event-ID": last}).status_code == 204
+
+
+def test_a_log_that_somebody_removed_in_the_bucket_is_said_to_be_lost(
+    http: httpx2.Client, object_storage: ObjectStorage, bucket_name: str
+) -> None:
+    job = made(http, "chatter", lines=3)
+    assert http.get(f"{job}/logs/process").status_code == 200
+    (object_storage.bucket(bucket_name) / "service/one/default" / job.lstrip("/") / "1/process.log").unlink()
+
+    assert http.get(f"{job}/logs/process").status_code == 404
+    assert http.get(job).json()["status"] == "successful"
+    assert "event: status" in http.get(f"{job}/events").text
+
+
 def test_the_page_of_a_failed_job_shows_the_end_of_its_log(http: httpx2.Client) -> None:
     job = send(http, "crash", {"how": "raise"})
     wait_for(http, job)
@@ -207,6 +235,49 @@ def test_a_content_that_somebody_removed_in_the_bucket_is_said_to_be_lost(
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:graticule:problem:content-lost"
     assert "big.bin" in answer.json()["detail"]
+
+
+# --- results as inputs -------------------------------------------------------------------------------------------
+
+
+def test_a_result_in_the_bucket_is_an_input_of_another_job(http: httpx2.Client) -> None:
+    source = big(http)
+
+    answer = http.post(
+        "/processes/echo-all/execution",
+        json={"inputs": {"octets": {"href": f"{source}/results/result"}}, "outputs": {"octets": {}}},
+        headers={"Accept": "*/*"},
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.content == PATTERN * 32
+
+
+def test_a_raster_in_the_bucket_goes_from_job_to_job(http: httpx2.Client, tmp_path: Path) -> None:
+    sent = upload(http, raster_of(tmp_path / "dem.tif", 600), "dem.tif")
+    first = made(http, "reproject", raster={"href": sent["href"]}, crs="EPSG:3857")
+    (output,) = http.get(f"{first}/results", headers={"Accept-Profile": "ogc-results"}).json()
+
+    second = made(http, "raster-statistics", raster={"href": f"{first}/results/{output}"})
+
+    assert http.get(f"{second}/results").status_code == 200
+
+
+def test_a_result_that_somebody_removed_in_the_bucket_is_no_input(
+    http: httpx2.Client, object_storage: ObjectStorage, bucket_name: str
+) -> None:
+    source = big(http)
+    place = object_storage.bucket(bucket_name) / "service/one/default" / source.lstrip("/")
+    (place / "1/outputs/big.bin").unlink()
+
+    answer = http.post(
+        "/processes/echo-all/execution", json={"inputs": {"octets": {"href": f"{source}/results/result"}}}
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["pointer"] == "/inputs/octets/href"
+    assert "run its job, again" in answer.text
+    assert "X-Amz" not in answer.text
 
 
 # --- uploads -----------------------------------------------------------------------------------------------------
@@ -274,7 +345,7 @@ def test_an_upload_that_goes_before_its_job_begins_is_named(
     answer = http.post("/processes/echo/execution", json={"inputs": {"message": {"href": sent["href"]}}})
 
     assert answer.status_code == 400
-    assert "it may have expired, upload it again" in answer.text
+    assert "it may have expired: upload it, or run its job, again" in answer.text
     assert "X-Amz" not in answer.text
 
 
@@ -457,12 +528,20 @@ def test_a_storage_that_stays_away_fails_the_job_and_readers_are_told_to_come_ag
         assert reading.headers["retry-after"] == "5"
         assert http.get(kept).json()["status"] == "successful"
 
+        ready = http.get("/health/ready")
+        assert ready.status_code == 503
+        assert {name for name, part in ready.json()["parts"].items() if not part["ok"]} == {"storage"}
+        assert "results" not in ready.json()["parts"]["storage"]["reason"]
+
         failed = wait_for(http, job, seconds=60)
         assert failed["status"] == "failed"
         assert "results cannot be stored" in failed["message"]
         assert names_in(server.home / "scratch" / "jobs") == []
 
+        assert failed["exception"]["step"] == "stage-out"
+
         own_storage.start()
+        assert http.get("/health/ready").status_code == 200
         assert http.get(f"{kept}/results/result", headers={"Accept": "*/*"}).content == PATTERN * 32
         assert wait_for(http, send(http, "big", {"megabytes": 2, "kind": "x/y"}))["status"] == "successful"
 
