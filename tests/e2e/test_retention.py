@@ -27,6 +27,11 @@ def made(http: httpx2.Client, megabytes: float) -> str:
     return httpx2.URL(answer.headers["link"].partition(">")[0].strip("<")).path
 
 
+def octets(href: str) -> dict[str, Any]:
+    """A request that refers to a result."""
+    return {"inputs": {"octets": {"href": href}}, "outputs": {"octets": {}}}
+
+
 def test_results_expire_unless_their_job_is_pinned(serve: Any, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with Server(home, [str(PROCESSES)]) as first, client(first) as http:
@@ -45,6 +50,13 @@ def test_results_expire_unless_their_job_is_pinned(serve: Any, tmp_path: Path) -
             assert "pin" in answer.json()["detail"]
             assert http.put(f"{job}/pin").status_code == 410
             assert http.get(job).json()["status"] == "successful"
+            chained = http.post("/processes/echo-all/execution", json=octets(f"{job}/results/result"))
+            assert chained.status_code == 400
+            assert "the time of the results" in chained.json()["errors"][0]["detail"]
+        chained = http.post(
+            "/processes/echo-all/execution", json=octets(f"{pinned}/results/result"), headers={"Accept": "*/*"}
+        )
+        assert len(chained.content) == 1 << 20
         assert len(http.get(f"{pinned}/results/result", headers={"Accept": "*/*"}).content) == 1 << 20
         assert [path.name for path in (home / "storage" / "default" / "jobs").rglob("big.bin")] == ["big.bin"]
         assert "results of 2 jobs have expired" in second.log

@@ -283,18 +283,19 @@ class Tail:
 
 async def _tail(request: Request, job: Job) -> Tail:
     """Return the last lines of what a job has printed."""
+    opened = None
     try:
         opened = await visit_of(request).parts.logs.open(job, PROCESS)
-    except StorageUnavailable:  # all else is shown
-        opened = None
-    if opened is None:
-        return Tail("", 0)
-    try:
+        if opened is None:
+            return Tail("", 0)
         end = opened.size
         start = max(0, end - _TAIL)
         text = (await opened.read(start, end - start)).decode(errors="replace")
+    except (ContentLost, StorageUnavailable):  # all else is shown
+        return Tail("", 0)
     finally:
-        opened.close()
+        if opened is not None:
+            opened.close()
     return Tail((text.partition("\n")[2] or text) if start else text, end)
 
 
