@@ -110,7 +110,7 @@ JOBS = 500
 
 def job_process() -> psutil.Process:
     """Return the one job process of the one executor."""
-    (forkserver,) = psutil.Process().children()
+    (forkserver,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
     (child,) = forkserver.children()
     return child
 
