@@ -108,12 +108,20 @@ class TestS3Storage(StorageContract):
 
         assert error.value.setting == "storage.url"
         assert "no-such-bucket" in error.value.reason
+        with pytest.raises(StorageUnavailable, match="no-such-bucket"):
+            await storage.check()
 
     async def test_a_storage_that_is_gone_is_not_an_empty_one(self, tmp_path: Path) -> None:
         nowhere = ObjectStorage(tmp_path, port=1)
         storage = S3Storage(nowhere.place("bucket"))
 
-        for asked in (storage.find("a"), storage.open("a"), storage.remove("a"), keys_of(storage, "a")):
+        for asked in (
+            storage.check(),
+            storage.find("a"),
+            storage.open("a"),
+            storage.remove("a"),
+            keys_of(storage, "a"),
+        ):
             with pytest.raises(StorageUnavailable) as error:
                 await asked
             assert error.value.setting == "storage.endpoint"

@@ -169,3 +169,10 @@ class StorageContract:
 
         assert await content_of(storage, key) == b"abc"
         assert await keys_of(storage, "default") == [key]
+
+    async def test_a_storage_that_can_be_written_is_called_well(self, storage: Storage, tmp_path: Path) -> None:
+        await storage.store_file(file_of(tmp_path / "a", b"abc"), "default/a.txt")
+
+        await storage.check()
+
+        assert await keys_of(storage, "default") == ["default/a.txt"]

@@ -172,8 +172,10 @@ class S3Storage:
                 await obstore.delete_async(self._store, keys)
 
     async def check(self) -> None:
-        with self._errors(_PROBE):
+        try:
             await obstore.put_async(self._store, _PROBE, b"graticule", use_multipart=False)
+        except (BaseError, FileNotFoundError) as error:
+            raise self._unavailable(error) from error
 
     def path_of(self, key: str) -> Path | None:
         return None
