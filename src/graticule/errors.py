@@ -271,6 +271,18 @@ class ProvenanceNotAcceptable(Invalid):
         self.offered = tuple(offered)
 
 
+class KeyReused(Invalid):
+    """An idempotency key was used before for another request."""
+
+    def __init__(self, key: str, job_id: str) -> None:
+        super().__init__(
+            f"the idempotency key {key!r} was used before for another request, which became job {job_id!r}; "
+            "use a new key, or send the same request"
+        )
+        self.key = key
+        self.job_id = job_id
+
+
 class UnsupportedSchema(Invalid):
     """A job is described in a way that is not served here."""
 
@@ -446,6 +458,15 @@ class StorageUnavailable(Unavailable):
         self.reason = reason
         self.setting = setting
         """The setting to look at, for whoever runs the service."""
+
+
+class TooManyJobs(Unavailable):
+    """As many jobs wait as may."""
+
+    def __init__(self, whose: str, most: int) -> None:
+        has = "have" if whose == "you" else "has"
+        super().__init__(f"{whose} {has} {most} waiting jobs, which is the limit; send this again when some have begun")
+        self.most = most
 
 
 class ShuttingDown(Unavailable):

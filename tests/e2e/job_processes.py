@@ -155,3 +155,14 @@ def hungry(megabytes: int) -> int:
         held[start] = 1
     time.sleep(20)
     return len(held)
+
+
+@process
+def die_once(marks: str) -> str:
+    """Be killed the first time, as by the kernel; a line in a file tells the times apart."""
+    path = Path(marks)
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if len(path.read_text().split()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "lived"

@@ -29,7 +29,7 @@ from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailabl
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
-from graticule.jobs.job import Failure, Job, JobKey
+from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, lane_of, next_lane, parse_lane
 from graticule.jobs.results import ResultStore
@@ -192,6 +192,8 @@ class Agent:
         self._claiming = False
         self._again = False
         self._reserved = 0
+        self._pace = 0.0
+        self._started_work = False
         self._idle = asyncio.Event()
         self._closing = False
         self._ending = asyncio.Event()
@@ -211,8 +213,10 @@ class Agent:
         """
         if self._is_next_in_line(job):
             if self._hand_ahead(job):
+                self._turns.take(job, job.created)
                 return job, self._ledger.add(job)
             if self._free > 0:
+                self._turns.take(job, job.created)
                 job = self._claimed(job)
                 kept = self._ledger.add(job)
                 if self._ledger.shared:  # somebody must be able to find it before it begins
@@ -228,7 +232,7 @@ class Agent:
 
     def _is_next_in_line(self, job: Job) -> bool:
         """Whether a new job may begin before all others that wait, as far as is known here."""
-        if self._closing or not self._fits(job):
+        if self._closing or not self.fits(job):
             return False
         rules = self.rules.queue
         if self._ledger.shared:  # limits hold for all agents together, and only the ledger can count them
@@ -279,9 +283,20 @@ class Agent:
         if running is not None:
             self._running[job_id] = msgspec.structs.replace(running, sync=False, type="process")
 
-    def wake(self) -> None:
-        """Begin jobs that wait, if there is a place for them."""
-        if self._closing:
+    def start(self) -> None:
+        """Take up jobs that wait; before, its processes may not all be known."""
+        self._started_work = True
+        self.wake()
+
+    def wake(self, *, look: bool = False) -> None:
+        """Begin jobs that wait, if there is a place for them.
+
+        Parameters
+        ----------
+        look : bool
+            Ask a shared ledger even if nobody has said that something waits there.
+        """
+        if self._closing or not self._started_work:
             return
         if self._claiming:
             self._again = True
@@ -289,7 +304,7 @@ class Agent:
             self._begin_known()
         else:
             self._forget_all()  # others wait too: the ledger says who is next
-            self._claim()
+            self._claim(look=look)
 
     def _begin_known(self) -> None:
         """Begin waiting jobs that are in memory."""
@@ -306,10 +321,10 @@ class Agent:
                 return
             self._turns.take(lane, at)
 
-    def _claim(self) -> None:
+    def _claim(self, *, look: bool) -> None:
         """Ask the ledger for jobs, if there may be some."""
         slots = self._free
-        if slots <= 0 or not self._ledger.waiting or self.rules.queue.paused:
+        if slots <= 0 or not (look or self._ledger.waiting) or self.rules.queue.paused:
             return
         self._claiming, self._again = True, False
         claim = Claim(
@@ -317,7 +332,7 @@ class Agent:
             slots=slots,
             at=self._ledger.clock(),
             lease=self._lease,
-            fits=self._fits,
+            fits=self.fits,
             rules=self.rules.queue,
             turns=self._turns,
         )
@@ -338,7 +353,7 @@ class Agent:
         if claimed or self._again:
             self.wake()
 
-    def _fits(self, kind: Job | Lane) -> bool:
+    def fits(self, kind: Job | Lane) -> bool:
         """Whether this agent has the process and version of a job, and what its label asks for."""
         if kind.label and kind.label not in self.rules.labels:
             return False
@@ -411,12 +426,24 @@ class Agent:
         self._load.add(job.workspace, job.actor, job.process)
         self._feed.began(job)
 
+    @property
+    def pace_s(self) -> float:
+        """Seconds that jobs took here lately, in the mean; 0: none has ended yet."""
+        return self._pace
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run here at once."""
+        return self._executor.free + len(self._running)
+
     def _drop(self, job: Job) -> Job:
         """Note that a job does not run here any more; return it with its newest progress."""
         latest = self._running.pop(job.id, None)
         if latest is None:
             return job
         self._load.add(job.workspace, job.actor, job.process, -1)
+        took = (self._ledger.clock() - job.started) / 1e6
+        self._pace += (took - self._pace) / (8 if self._pace else 1)
         if not self._running:
             self._idle.set()
         return latest
@@ -703,7 +730,7 @@ class Agent:
 
     def _look_around(self) -> None:
         """Do what is done at every renewal, whether anything runs or not."""
-        self.wake()  # jobs that were to wait a while may begin
+        self.wake(look=self._ledger.shared)  # jobs that were to wait a while may begin
         if self._ledger.shared and not self._closing:
             self._in_background(self._report_and_reap())
 
@@ -746,9 +773,11 @@ class Agent:
 
     def hear(self, news: News) -> None:
         """Hear what another process has changed."""
+        if news.kind == "waiting" or (news.kind == "ended" and self.rules.queue.limited):
+            self.wake()  # what has ended elsewhere may have been all that a limit allowed
         if news.kind == "waiting":
-            self.wake()
-        elif news.kind == "missed":
+            return
+        if news.kind == "missed":
             self.wake()
             for job in list(self._running.values()):
                 self._in_background(self._look_at(job.key))
@@ -781,8 +810,16 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
     """Return a running job as it waits for its next attempt."""
     pause = rules.backoff_s * 2 ** (job.attempts - 2) if job.attempts > 1 else 0.0
     message = f"{why}; waiting again (attempt {job.attempts + 1} of {rules.max_attempts})"
+    attempt = Attempt(agent=job.agent, started=job.started, ended=at, why=why)
     return job.moved_to(
-        "accepted", at=at, agent="", progress=0, lease_end=0, message=message, not_before=at + int(pause * 1e6)
+        "accepted",
+        at=at,
+        agent="",
+        progress=0,
+        lease_end=0,
+        message=message,
+        not_before=at + int(pause * 1e6),
+        history=_encode([*job.attempts_before(), attempt]),
     )
 
 

@@ -118,6 +118,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return bool(self.faults) and self.cause in ("bad input", "stage-in")
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt to run a job that came to nothing, for no fault of the job's own. Moments as in `Job`."""
+
+    agent: str
+    started: int
+    ended: int
+    why: str
+
+
 class StoredSubscriber(Subscriber, frozen=True, kw_only=True):
     """A subscriber as it is kept: its authorization says which kind it is and no more."""
 
@@ -180,7 +189,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
-    """The attempts before the present one."""
+    """The attempts before the present one, an array of `Attempt`; empty: there was none."""
     preparation: bytes = b""
     """Of a job that was created for a later start: how it was asked for, a `Preparation`; of others nothing."""
     sources: bytes = b""
@@ -268,6 +277,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Return the results of other jobs to which its inputs refer, by the addresses that stand there."""
         return _SOURCES.decode(self.sources) if self.sources else {}
 
+    def attempts_before(self) -> list[Attempt]:
+        """Return the attempts that came to nothing, the first one first."""
+        return _HISTORY.decode(self.history) if self.history else []
+
     def failed_because(self) -> Failure | None:
         """Return why the job ended without success, if it did."""
         return _FAILURE.decode(self.failure) if self.failure else None
@@ -277,6 +290,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return _PREPARATION.decode(self.preparation) if self.preparation else Preparation()
 
 
+_HISTORY = msgspec.msgpack.Decoder(list[Attempt])
 _MANIFEST = msgspec.msgpack.Decoder(Manifest)
 _SOURCES = msgspec.msgpack.Decoder(dict[str, Source])
 _FAILURE = msgspec.msgpack.Decoder(Failure)

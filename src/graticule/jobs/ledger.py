@@ -109,6 +109,15 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     paused: int = 0
     """1: it begins nothing."""
 
+    def can_run(self, job: Job) -> bool:
+        """Whether it has the process and version of a job, and what its label asks for."""
+        if job.label and job.label not in self.labels.split(","):
+            return False
+        return [job.process, job.version] in _OFFERS.decode(self.offers or "[]")
+
+
+_OFFERS = msgspec.json.Decoder(list[list[str]])
+
 
 class News(NamedTuple):
     """What another process has changed, as far as this one must know at once."""

@@ -15,11 +15,13 @@ import msgspec
 
 from graticule.data.uploads import Uploads
 from graticule.errors import (
+    DuplicateJob,
     Fault,
     InvalidInputs,
     JobFailed,
     JobGone,
     JobLocked,
+    KeyReused,
     NoSuchJob,
     NoSuchNotice,
     ResultNotAvailable,
@@ -27,6 +29,7 @@ from graticule.errors import (
     ResultsExpired,
     SyncTimeout,
 )  # fmt: skip
+from graticule.jobs.admission import Admission, Place
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.failures import remedy_of
@@ -93,6 +96,8 @@ class ExecutionRequest:
     """False: its answer cannot link the job, so the list of jobs does not show it either."""
     trace: str = ""
     """The header ``traceparent`` of the request, where it is traced."""
+    idempotency_key: str = ""
+    """Sent again with the same key, it is the same job; empty: each is a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,7 @@ class Engine:
     results: ResultStore
     subscriptions: Subscriptions
     callbacks: Callbacks
+    admission: Admission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +223,64 @@ class JobManager:
         job, kept = self.engine.agent.admit(job)
         return Submission(job=job, offer=offer, kept=kept, end=end)
 
+    async def submit_once(self, process_id: str, request: ExecutionRequest) -> Submission:
+        """Take a request on as `submit` does; one with an idempotency key that was used before is the same job.
+
+        Raises
+        ------
+        KeyReused
+            If the key was used for another request.
+        TooManyJobs
+            If as many jobs wait as may.
+        """
+        if not request.idempotency_key:
+            await self.engine.admission.check_room(self.workspace, self.actor)
+            return self.submit(process_id, request)
+        async with self.engine.admission.turn((self.workspace, self.actor, process_id, request.idempotency_key)):
+            offer = self._check(process_id, request)
+            wanted = self._new(offer, request)
+            found = await self.engine.ledger.find_same(wanted)
+            if found is None:
+                await self.engine.admission.check_room(self.workspace, self.actor)
+                submission = self.submit(process_id, request)
+                try:
+                    await submission.kept
+                except DuplicateJob:  # another server has it
+                    found = await self.engine.ledger.find_same(wanted)
+                else:
+                    return submission
+        if found is None or found.request != wanted.request:
+            raise KeyReused(request.idempotency_key, found.id if found is not None else "unknown")
+        return await self._follow(found, offer, waits=request.sync)
+
+    async def _follow(self, job: Job, offer: Offer, *, waits: bool) -> Submission:
+        """Return a job that was sent before as if it had just been sent."""
+        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept.set_result(None)
+        end: asyncio.Future[Job] | None = None
+        if waits:
+            end = self.engine.feed.end_of(job.key)
+            job = await self.engine.ledger.get(job.key)
+            if job.ended and not end.done():
+                self.engine.feed.forget(job.key, end)
+                end.set_result(job)
+        return Submission(job=job, offer=offer, kept=kept, end=end)
+
+    async def place(self, job: Job) -> Place | None:
+        """Return where a job stands in the queue; None: it does not wait."""
+        if job.status != "accepted":
+            return None
+        ledger, agent = self.engine.ledger, self.engine.agent
+        position, slots, offered = await self.engine.admission.position(job), agent.slots, agent.fits(job)
+        if ledger.shared:
+            living = await ledger.agents(since=ledger.clock() - int(agent.rules.lease_s * 1e6))
+            slots = sum(one.slots for one in living)
+            offered = any(one.can_run(job) for one in living if one.slots)
+        start: int | None = None
+        if offered and slots and agent.pace_s:
+            start = max(job.not_before, ledger.clock() + int(agent.pace_s * 1e6 * position / slots))
+        return Place(position=position, start=start, offered=offered)
+
     def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
@@ -252,6 +316,7 @@ class JobManager:
             base=request.base,
             sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
             trace=request.trace,
+            idempotency_key=request.idempotency_key,
         )
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:

@@ -114,7 +114,7 @@ class Turns:
         self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._served: dict[int, int] = {}
 
-    def take(self, lane: Lane, at: int) -> None:
+    def take(self, lane: Job | Lane, at: int) -> None:
         """Note that a job of this lane begins."""
         self._count += 1
         self._served[lane.priority] = at

@@ -10,6 +10,14 @@ JobStatus = Literal["created", "accepted", "running", "successful", "failed", "d
 ENDED: frozenset[str] = frozenset({"successful", "failed", "dismissed"})
 
 
+class AttemptInfo(Document, frozen=True, kw_only=True):
+    """An attempt to run a job whose worker was lost, or whose input could not be fetched for the moment."""
+
+    started: str | None
+    ended: str | None
+    reason: str
+
+
 class StatusInfo(Document, frozen=True, kw_only=True):
     """What is known of a job. `id` and `job_id` are the same; 1.0 reads one, the draft the other."""
 
@@ -27,6 +35,12 @@ class StatusInfo(Document, frozen=True, kw_only=True):
     finished: str | None = None
     updated: str | None = None
     """RFC 3339 with zone."""
+    queue_position: int | None = None
+    """Ours: of a job that waits, 1 for the one that begins next."""
+    estimated_start: str | None = None
+    """Ours: of a job that waits, when it may begin, from how long jobs took lately."""
+    attempts: list[AttemptInfo] | None = None
+    """Ours: earlier attempts to run it that came to nothing, for no fault of its own."""
     exception: Problem | None = None
     links: list[Link] = []
 

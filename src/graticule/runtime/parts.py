@@ -38,6 +38,7 @@ from graticule.errors import (
     StorageUnavailable,
     Unauthenticated,
 )
+from graticule.jobs.admission import Admission
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
 from graticule.jobs.cgroups import find_groups
@@ -202,7 +203,7 @@ class Parts:
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
         asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self._in_background(self.metrics.watch_loop())
-        self.engine.agent.wake()
+        self.engine.agent.start()
         if not self.samples.is_dir():
             self._in_background(_make_samples(self.samples, self.executor))
 
@@ -353,7 +354,17 @@ async def build_parts(
         ledger=ledger,
         executor=executor,
         engine=Engine(
-            ledger=ledger, agent=agent, feed=feed, results=results, subscriptions=subscriptions, callbacks=callbacks
+            ledger=ledger,
+            agent=agent,
+            feed=feed,
+            results=results,
+            subscriptions=subscriptions,
+            callbacks=callbacks,
+            admission=Admission(
+                ledger=ledger,
+                max_waiting=settings.jobs.max_waiting,
+                max_waiting_per_actor=settings.jobs.max_waiting_per_actor,
+            ),
         ),
         callbacks=callbacks,
         plugins=source,

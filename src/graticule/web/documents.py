@@ -18,7 +18,8 @@ from starlette.responses import Response
 from graticule.compat import RESULTS_ROLE
 from graticule.data.storage import read_all
 from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, ResultNotAvailable
-from graticule.jobs.job import Job, Manifest, StoredValue
+from graticule.jobs.admission import Place
+from graticule.jobs.job import Attempt, Job, Manifest, StoredValue
 from graticule.jobs.manager import require_success
 from graticule.jobs.results import ResultStore
 from graticule.ogc.common import (
@@ -32,7 +33,7 @@ from graticule.ogc.common import (
     Link,
     Problem,
 )
-from graticule.ogc.jobs import StatusInfo
+from graticule.ogc.jobs import AttemptInfo, StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.ogc.prov import REL_PROV
 from graticule.processes.formats import is_json
@@ -53,7 +54,9 @@ RESULTS_PROFILE = "ogc-results"
 # --- status ----------------------------------------------------------------------------------------------------
 
 
-def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo:
+def status_info(
+    job: Job, base: str, *, steps: Sequence[str] = (), place: Place | None = None
+) -> StatusInfo:  # fmt: skip
     """Return the status document of a job: the union of 1.0 and the draft, without members that are not known.
 
     Parameters
@@ -64,6 +67,8 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         Address that links begin with.
     steps : sequence of str
         Names of the logs that it left; `process` needs no mention, for what has started has that one.
+    place : Place, optional
+        Where it stands in the queue.
     """
     here = f"{base}/jobs/{job.id}"
     links = [
@@ -98,15 +103,27 @@ def status_info(job: Job, base: str, *, steps: Sequence[str] = ()) -> StatusInfo
         processing_entity_type="ogc-api-processes",
         process_id=job.process,
         status=job.status,
-        message=job.message or None,
+        message=(job.message if place is None or place.offered else _nobody(job)) or None,
         progress=job.progress,
         created=moment(job.created),
         started=moment(job.started),
         finished=moment(job.finished),
         updated=moment(job.updated),
+        queue_position=place.position if place is not None else None,
+        estimated_start=moment(place.start or 0) if place is not None else None,
+        attempts=[_attempt(one) for one in job.attempts_before()] if job.history else None,
         exception=exception,
         links=links,
     )
+
+
+def _nobody(job: Job) -> str:
+    asks = f" and {job.label}" if job.label else ""
+    return f"it waits for a worker that has process {job.process} in version {job.version}{asks}; none is there now"
+
+
+def _attempt(attempt: Attempt) -> AttemptInfo:
+    return AttemptInfo(started=moment(attempt.started), ended=moment(attempt.ended), reason=attempt.why)
 
 
 def failure_problem(job: Job, instance: str) -> Problem:

@@ -352,7 +352,11 @@ COMPONENTS: dict[str, Schema] = {
     "jobDefinition": {
         "description": "What a job was sent with: as it was sent, or a document of its own (profile `job-definition`).",
         "anyOf": [
-            ref("executeJob"),
+            _object(
+                {"process": _text("Address of the process, or its identifier.")},
+                ["process"],
+                description="As it was sent, but for the secrets of its subscriber.",
+            ),
             _object({"entity": _text("Address of the process."), **_SENT}, ["entity", "inputs", "outputs"]),
         ],
     },
@@ -420,6 +424,11 @@ COMPONENTS: dict[str, Schema] = {
             "started": _MOMENT,
             "finished": _MOMENT,
             "updated": _MOMENT,
+            "queuePosition": {"type": "integer", "minimum": 1, "description": "Ours: 1 for the job that begins next."},
+            "estimatedStart": _MOMENT,
+            "attempts": _list(
+                _object({"started": _MOMENT, "ended": _MOMENT, "reason": _text()}, ["reason"]),
+            ),
             "exception": ref("exception"),
             "links": _LINKS,
         },

@@ -154,11 +154,11 @@ class PostgresqlLedger(SqlLedger):
             db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
 
     def _took(self, future: asyncio.Future[list[Job]], claim: Claim) -> None:
-        """Know that nothing is left to claim, unless somebody has said otherwise meanwhile."""
+        """Know that nothing is left to claim, unless limits hold it back, or somebody has said otherwise meanwhile."""
         if future.cancelled() or future.exception() is not None:
             return
         got = len(future.result())
-        if got < claim.slots and self._heard == self._heard_at_claim:
+        if got < claim.slots and self._heard == self._heard_at_claim and not claim.rules.limited:
             self._waiting = 0
         else:
             self._waiting = max(1, self._waiting - got)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,12 +14,14 @@ from graticule.errors import (
     InvalidInputs,
     InvalidParameter,
     JobFailed,
+    KeyReused,
     LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
     StorageUnavailable,
     SyncTimeout,
     TooLarge,
+    TooManyJobs,
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
@@ -28,12 +31,13 @@ from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.processes.formats import media_types_of
 from graticule.web.documents import MULTIPART, Results, results_response, speaks_1_0, status_info
 from graticule.web.negotiation import admits, choose
-from graticule.web.parameters import PREFER, PROCESS_ID
+from graticule.web.parameters import IDEMPOTENCY_KEY, PREFER, PROCESS_ID
 from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
 from graticule.web.requests import (
     about_job,
     accept_of,
     base_of,
+    header,
     prefer_of,
     profiles_of,
     read_body,
@@ -46,6 +50,7 @@ from graticule.web.routing import Answer, Routes
 
 routes = Routes("Execution")
 
+_KEY = re.compile(r"[!#-~]{1,255}")
 _SOON = 0.25
 """Seconds after which a waiting request is watched for a client that hangs up; most executions are done before."""
 
@@ -67,13 +72,13 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
+    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
 )  # fmt: skip
 
 
 @routes.post(
     "/processes/{processID}/execution",
-    parameters=(PROCESS_ID, PREFER),
+    parameters=(PROCESS_ID, PREFER, IDEMPOTENCY_KEY),
     body=((JSON, "execute"),),
     answers=EXECUTION_ANSWERS,
     problems=EXECUTION_PROBLEMS,
@@ -93,9 +98,15 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     # Its answer may carry no Link header: the official suite reads any as the old form of one.
     listed = not (mode.waits and speaks_1_0(body))
     asked = await jobs.request(
-        body, received, base=base_of(request), sync=mode.waits, listed=listed, trace=trace_of(request)
+        body,
+        received,
+        base=base_of(request),
+        sync=mode.waits,
+        listed=listed,
+        trace=trace_of(request),
+        idempotency_key=_idempotency_key(request),
     )
-    submission = jobs.submit(process_id, asked)
+    submission = await jobs.submit_once(process_id, asked)
     about_job(submission.job.id)
     if not mode.waits:
         await submission.kept
@@ -167,11 +178,18 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
     hung_up = asyncio.ensure_future(_hang_up(request))
     try:
         await asyncio.wait({waiting, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
+        if not waiting.done() and not submission.job.idempotency_key:  # with a key it is asked for once more
             await jobs.dismiss(submission.job.id)
         return await waiting
     finally:
         hung_up.cancel()
+
+
+def _idempotency_key(request: Request) -> str:
+    key = (header(request, "idempotency-key") or "").strip().strip('"')
+    if key and not _KEY.fullmatch(key):
+        raise InvalidParameter("Idempotency-Key", key, "use 1 to 255 visible ASCII characters, such as a UUID")
+    return key
 
 
 async def _hang_up(request: Request) -> None:

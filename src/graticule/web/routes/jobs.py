@@ -300,7 +300,8 @@ async def _tail(request: Request, job: Job) -> Tail:
 
 
 async def _status(request: Request, job: Job) -> StatusInfo:
-    return status_info(job, base_of(request), steps=await visit_of(request).parts.logs.steps(job))
+    place = await workspace_of(request).jobs.place(job)
+    return status_info(job, base_of(request), steps=await visit_of(request).parts.logs.steps(job), place=place)
 
 
 async def _results(request: Request) -> Results:

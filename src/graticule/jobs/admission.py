@@ -1,0 +1,76 @@
+"""Whether a request may become a job now: how many may wait, and requests that are sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from graticule.errors import TooManyJobs
+from graticule.jobs.job import Job
+from graticule.jobs.ledger import Ledger
+from graticule.jobs.queue import Lane
+
+_RECENT_S = 1.0
+"""Seconds for which what waits is not counted again: a position that is a second old is as good as a new one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a waiting job stands."""
+
+    position: int
+    """1: it begins next, as far as can be foreseen."""
+    start: int | None
+    """When it may begin, microseconds since 1970; None: nobody can say yet."""
+    offered: bool
+    """Whether somebody who lives can run it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """The doors of the queue, for all workspaces."""
+
+    ledger: Ledger
+    max_waiting: int = 0
+    """Jobs that may wait; 0: no limit."""
+    max_waiting_per_actor: int = 0
+    _locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _lanes: dict[Lane, int] = field(default_factory=dict)
+    _counted: float = float("-inf")
+
+    async def check_room(self, workspace: str, actor: str) -> None:
+        """Raise TooManyJobs if no further job of an actor may wait."""
+        if not self.max_waiting and not self.max_waiting_per_actor:
+            return
+        lanes = await self.ledger.lanes()
+        if self.max_waiting and sum(lanes.values()) >= self.max_waiting:
+            raise TooManyJobs("the service", self.max_waiting)
+        own = sum(count for lane, count in lanes.items() if (lane.workspace, lane.actor) == (workspace, actor))
+        if self.max_waiting_per_actor and own >= self.max_waiting_per_actor:
+            raise TooManyJobs("you", self.max_waiting_per_actor)
+
+    def turn(self, key: tuple[str, ...]) -> asyncio.Lock:
+        """Return what lets requests with one idempotency key in one by one: the second finds the job of the first."""
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
+
+    async def position(self, job: Job) -> int:
+        """Return how many jobs begin before a waiting one, and itself, as far as can be foreseen.
+
+        Higher priorities go first; of one priority each actor has a turn after the other, with its jobs in their order.
+        """
+        at = asyncio.get_running_loop().time()
+        if at - self._counted > _RECENT_S:
+            self._lanes, self._counted = await self.ledger.lanes(), at
+        before = await self.ledger.before_in_lane(job)
+        higher, others = 0, dict[tuple[str, str], int]()
+        for lane, count in self._lanes.items():
+            if lane.priority > job.priority:
+                higher += count
+            elif lane.priority == job.priority and (lane.workspace, lane.actor) != (job.workspace, job.actor):
+                actor = lane.workspace, lane.actor
+                others[actor] = others.get(actor, 0) + count
+        return higher + before + sum(min(count, before) for count in others.values()) + 1
