@@ -27,6 +27,8 @@ COMMANDS = (
     "results",
     "dismiss",
     "settings",
+    "db",
+    "backup",
 )
 """In the order of a first visit: what one runs here, then what one asks of a running service."""
 

@@ -125,7 +125,7 @@ class Parts:
     samples: Path
     storage: Storage
     retention: Retention
-    lock: _HomeLock
+    lock: HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
     _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -167,7 +167,7 @@ class Parts:
     def uploads(self, workspace: str) -> Uploads:
         """Return the files of a workspace."""
         if workspace not in self._uploads:
-            staging = _storage_folder(self.settings) / _STAGING / workspace
+            staging = storage_folder(self.settings) / _STAGING / workspace
             self._uploads[workspace] = Uploads(
                 self.storage, f"{workspace}/uploads", staging=staging, samples=self.samples
             )
@@ -284,10 +284,10 @@ async def build_parts(
     home = settings.home
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
-    lock = _HomeLock.take(home)
+    lock = HomeLock.take(home)
     storage = await _open_storage(settings)
     for workspace in settings.workspaces.names:
-        await asyncio.to_thread(renew_uploads, _storage_folder(settings) / workspace / "uploads")
+        await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
@@ -378,7 +378,7 @@ async def build_parts(
                 "ledger": ledger_probe(ledger),
                 "storage": storage_probe(storage),
                 "executor": blocking_probe(lambda: executor.trouble),
-                "disk": disk_probe({"home": home, "storage": _storage_folder(settings)}, settings.storage.min_free_mib),
+                "disk": disk_probe({"home": home, "storage": storage_folder(settings)}, settings.storage.min_free_mib),
             }
         ),
         tracing=tracing,
@@ -410,7 +410,7 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
         raise InvalidSetting(
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
         )
-    return SqliteLedger(_database_path(settings))
+    return SqliteLedger(database_path(settings))
 
 
 def _retention_rules(settings: Settings) -> RetentionRules:
@@ -541,14 +541,14 @@ def _make_home(home: Path) -> None:
         raise InvalidSetting("storage.home", f"{home} cannot be made: {error.strerror}") from error
 
 
-class _HomeLock:
+class HomeLock:
     """Says that a running server owns a home folder, and which."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, home: Path) -> _HomeLock:
+    def take(cls, home: Path) -> HomeLock:
         path = home / "lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -566,19 +566,21 @@ class _HomeLock:
         os.close(self._descriptor)
 
 
-def _database_path(settings: Settings) -> Path:
+def database_path(settings: Settings) -> Path:
+    """Return where the SQLite database lies."""
     url = settings.database.url
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else settings.home / "graticule.db"
 
 
-def _storage_folder(settings: Settings) -> Path:
+def storage_folder(settings: Settings) -> Path:
+    """Return where results and uploads lie."""
     return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
 
 
 def _make_storage(settings: Settings) -> Storage:
     chosen = settings.storage
     if not chosen.url:
-        return LocalStorage(_storage_folder(settings))
+        return LocalStorage(storage_folder(settings))
     from graticule.data.storages.s3 import Bucket, S3Storage  # its library costs 16 MiB that a folder need not pay
 
     place = urlsplit(chosen.url)
@@ -601,7 +603,7 @@ async def _open_storage(settings: Settings) -> Storage:
     content = os.urandom(64)
     try:
         # Uploads gather there, wherever they are kept afterwards.
-        await asyncio.to_thread(_storage_folder(settings).mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(storage_folder(settings).mkdir, parents=True, exist_ok=True)
         await _write(storage, probe.key, content)
         if await read_all(probe) != content:
             raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
@@ -641,7 +643,7 @@ async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -
         await asyncio.sleep(1)
         mine = await _read_mark(mark)
     if mine != theirs:
-        place = settings.storage.url or _storage_folder(settings)
+        place = settings.storage.url or storage_folder(settings)
         raise InvalidSetting(
             "storage.url" if settings.storage.url else "storage.folder",
             f"{place} is not the storage that the other servers of this database use; name one that all of them reach, "

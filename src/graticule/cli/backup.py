@@ -1,0 +1,74 @@
+"""``graticule backup``: copy what a server keeps, while it runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from graticule.cli.configuration import config_option, effective
+from graticule.cli.service import json_option
+from graticule.cli.show import print_json
+from graticule.errors import InvalidSetting
+from graticule.settings import Settings
+
+
+@click.command("backup")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--home", metavar="DIR", help="Folder of the server; default: graticule-home.")
+@click.option("--database", metavar="URL", help="postgresql://… instead of SQLite in the home.")
+@click.option("--results/--no-results", default=True, help="Whether results, logs and uploads are copied too.")
+@config_option
+@json_option
+def command(
+    folder: Path, home: str | None, database: str | None, config: Path | None, *, results: bool, as_json: bool
+) -> None:
+    """Copy the database, the key of its secrets, and the results into FOLDER, which must be new or empty.
+
+    The server may run meanwhile. The database is copied first: whatever job is successful in it has its results, since
+    those are stored before. To restore, stop the server and put the files back into its home.
+    """
+    from graticule.runtime.parts import storage_folder
+
+    options = {"--home": ("storage.home", home), "--database": ("database.url", database)}
+    settings = effective(config, options).settings
+    if folder.exists() and any(folder.iterdir()):
+        raise click.UsageError(f"{str(folder)!r} is not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = [_copy_database(settings, folder)]
+    key = settings.home / "secret.key"
+    if key.is_file():
+        copied.append(Path(shutil.copy2(key, folder / "secret.key")))
+    storage = storage_folder(settings)
+    if results and storage.is_dir():
+        # What is removed meanwhile is in neither, which is no harm.
+        shutil.copytree(storage, folder / "storage", ignore_dangling_symlinks=True)
+        copied.append(folder / "storage")
+    if as_json:
+        print_json({"copied": [str(path) for path in copied]})
+    else:
+        click.echo("\n".join(str(path) for path in copied))
+
+
+def _copy_database(settings: Settings, folder: Path) -> Path:
+    from graticule.db.sqlite import connect
+    from graticule.runtime.parts import database_path
+
+    if settings.database.url.startswith("postgresql"):
+        target = folder / "database.dump"
+        if shutil.which("pg_dump") is None:
+            raise InvalidSetting("database.url", "pg_dump is needed to copy PostgreSQL; install its client programs")
+        call = ["pg_dump", "--format=custom", f"--file={target}", settings.database.url]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise InvalidSetting("database.url", f"pg_dump failed: {done.stderr.strip()}")
+        return target
+    source, target = database_path(settings), folder / "graticule.db"
+    if not source.is_file():
+        raise InvalidSetting("storage.home", f"there is no database {source}; name the home of the server by --home")
+    with closing(connect(source)) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+    return target
