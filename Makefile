@@ -29,6 +29,7 @@ run: $(SERVER)  ## serve the built-in processes, home in graticule-home (PORT=80
 
 test: $(DEV)  ## run all tests, after installing what they need (ARGS='-k buffer')
 	@scripts/debian-packages chromium=chromium curl=curl '/usr/lib/postgresql/*/bin/initdb=postgresql'
+	@scripts/install-versitygw $(BIN) $(BIN)/python
 	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile $(ARGS)
 
 unit: $(DEV)  ## run the tests that need neither server nor browser

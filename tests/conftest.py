@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.object_storage import ObjectStorage
 from tests.postgres import Postgres
 from tests.serving import Server
 
@@ -81,6 +83,21 @@ def http(server: Server) -> Iterator[httpx2.Client]:
         base_url=server.url, timeout=60, trust_env=False, headers={"Accept": "application/json"}
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+    """An object storage that speaks S3 and checks signatures, for all tests that leave it running."""
+    with ObjectStorage(tmp_path_factory.mktemp("object-storage")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(object_storage: ObjectStorage) -> str:
+    """The name of a new, empty bucket."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    object_storage.bucket(name)
+    return name
 
 
 @pytest.hookimpl(wrapper=True)

@@ -102,6 +102,17 @@ class JobGone(NotFound):
         self.job_id = job_id
 
 
+class ResultsExpired(NotFound):
+    """The results of the job were removed since their time was up."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"the time of the results of job {job_id!r} was up, and they were removed; run the process again, and pin "
+            "the job to keep what it makes: PUT jobs/ID/pin"
+        )
+        self.job_id = job_id
+
+
 class ResultNotReady(NotFound):
     """The job has not ended yet."""
 
@@ -146,6 +157,17 @@ class NoSuchFile(NotFound):
     def __init__(self, name: str) -> None:
         super().__init__(f"no file {name!r}; GET /files lists those of this workspace (files expire)")
         self.name = name
+
+
+class ContentLost(NotFound):
+    """A file that the service kept is not in its storage any more: somebody has removed it there."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the content {key.rpartition('/')[2]!r} is not in the storage any more, though it was not removed by this "
+            "service; make it again, and tell whoever runs this service"
+        )
+        self.key = key
 
 
 class NoSuchNotice(NotFound):
@@ -426,6 +448,16 @@ class LedgerUnavailable(Unavailable):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the job ledger cannot be written now ({reason}); nothing was changed, try again later")
         self.reason = reason
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of results and uploads does not do what it is asked for; nothing was changed."""
+
+    def __init__(self, reason: str, setting: str) -> None:
+        super().__init__(f"{reason}; nothing is lost, try again later")
+        self.reason = reason
+        self.setting = setting
+        """The setting to look at, for whoever runs the service."""
 
 
 class TooManyJobs(Unavailable):

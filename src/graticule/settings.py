@@ -46,6 +46,7 @@ RESERVED_WORKSPACES = frozenset(
 _TEST_PREFIX = "GRATICULE_TEST_"  # what the test suite reads
 
 _SECRET = {"secret": True}
+_PASSWORD = {"secret": True, "url": True}
 _SIGNING_SECRET = "^(whsec_)?([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"  # noqa: S105 - its form
 _PATH = {"path": True}
 
@@ -121,7 +122,7 @@ class Server(Section, frozen=True, kw_only=True):
 class Database(Section, frozen=True, kw_only=True):
     """Where the ledger of jobs is kept."""
 
-    url: Annotated[str, Meta(extra=_SECRET)] = ""
+    url: Annotated[str, Meta(extra=_PASSWORD)] = ""
     """``postgresql://user:password@host:port/name``, or ``sqlite:///path``. Empty: an SQLite file in the home folder.
 
     SQLite serves one server on one machine and needs no care; PostgreSQL serves several.
@@ -212,7 +213,41 @@ class Storage(Section, frozen=True, kw_only=True):
     """Folder of everything the server keeps: ledger, results, logs, scratch, sample data. One server owns a home."""
 
     folder: PathText = ""
-    """Folder of results and uploads. Empty: below the home; name another disk if results are large."""
+    """Folder of results and uploads. Empty: below the home; name another disk if results are large.
+
+    With a `url`, only uploads that are not complete lie here.
+    """
+
+    url: str = ""
+    """Where results and uploads are kept instead: ``s3://bucket/prefix``. Empty: in `folder`.
+
+    Any object storage that speaks S3; servers of several machines share one. At the start a file is written there and
+    read back.
+    """
+
+    endpoint: str = ""
+    """Address of the object storage, ``https://s3.example.org``. Empty: that of AWS in the `region`."""
+
+    region: str = "us-east-1"
+    """Region that requests are signed for; most object storages other than AWS take the default."""
+
+    access_key_id: str = ""
+    """Name of the key to the object storage. Empty: what the machine offers, as AWS's own tools find it."""
+
+    secret_access_key: Annotated[str, Meta(extra=_SECRET)] = ""
+    """The secret of that key. Job processes never get it."""
+
+    signed_urls: Annotated[int, Meta(ge=0, le=604_800)] = 0
+    """Seconds for which large results are offered at signed addresses of the object storage. 0: through this server.
+
+    The server then redirects to them, and documents link them, so that the bytes do not pass through it.
+    """
+
+    result_expiry_hours: Count = 0
+    """Hours after the end of a job for which its results are kept, unless it is pinned. 0: for ever.
+
+    A workspace (`workspaces.result_expiry_hours`) or a process may have its own. Jobs and logs stay.
+    """
 
     upload_expiry_hours: Count = 24
     """Hours after which an uploaded file is removed. 0: never."""
@@ -317,6 +352,9 @@ class Workspaces(Section, frozen=True, kw_only=True):
     default: str = "default"
     """The workspace that is served at the root too; one of `names`."""
 
+    result_expiry_hours: dict[str, Count] = {}
+    """Hours for which results are kept in single workspaces; the others go by `storage.result_expiry_hours`."""
+
 
 class ProcessSettings(Section, frozen=True, kw_only=True):
     """How one process is run."""
@@ -326,6 +364,9 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
 
     max_running: Count = 0
     """Jobs of it that run at the same time, on all machines together. 0: as `jobs.max_per_process` says."""
+
+    result_expiry_hours: Count | None = None
+    """Hours for which its results are kept, 0 for ever. Unset: as the workspace says, or `storage`."""
 
     processor: dict[str, Any] | None = None
     """Definition of a pygeoapi processor, as in its configuration: ``name`` and what the processor reads besides."""
@@ -404,6 +445,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         _check_addresses(self)
         _check_workspaces(self)
+        _check_storage(self.storage)
         if self.limits.page_size > self.limits.page_max:
             raise InvalidSetting("limits.page_size", f"must not be above limits.page_max ({self.limits.page_max})")
 
@@ -441,6 +483,20 @@ def _check_addresses(settings: Settings) -> None:
         raise InvalidSetting("database.url", f"scheme {scheme!r} is not known; use postgresql:// or sqlite:///")
 
 
+def _check_storage(storage: Storage) -> None:
+    parts = urlsplit(storage.url)
+    if storage.url and (parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment):
+        raise InvalidSetting("storage.url", f"{storage.url!r} is no address of a bucket like s3://bucket/prefix")
+    endpoint = urlsplit(storage.endpoint)
+    if storage.endpoint and (endpoint.scheme not in {"http", "https"} or not endpoint.netloc):
+        raise InvalidSetting("storage.endpoint", f"{storage.endpoint!r} is no absolute http or https address")
+    if bool(storage.access_key_id) != bool(storage.secret_access_key):
+        missing = "secret_access_key" if storage.access_key_id else "access_key_id"
+        raise InvalidSetting(f"storage.{missing}", "is needed too: a key has a name and a secret")
+    if storage.signed_urls and not storage.url:
+        raise InvalidSetting("storage.signed_urls", "needs storage.url: files in a folder have no signed addresses")
+
+
 def _check_workspaces(settings: Settings) -> None:
     names = settings.workspaces.names
     for name in names:
@@ -448,6 +504,8 @@ def _check_workspaces(settings: Settings) -> None:
             raise InvalidSetting("workspaces.names", f"{name!r} is reserved for an address of the service")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
             raise InvalidSetting("workspaces.names", f"{name!r} must be letters, digits, '_', '.' or '-', 63 at most")
+    if strange := [name for name in settings.workspaces.result_expiry_hours if name not in names]:
+        raise InvalidSetting("workspaces.result_expiry_hours", f"{strange[0]!r} is not among workspaces.names")
     if settings.workspaces.default not in names:
         raise InvalidSetting(
             "workspaces.default", f"{settings.workspaces.default!r} is not among workspaces.names ({', '.join(names)})"
@@ -582,6 +640,8 @@ def _hidden(name: str, value: Any) -> Any:
         return value and "********"
     if not _extra(_TYPES[name]).get("secret") or not value:
         return msgspec.to_builtins(value) if name == "processes.each" else value
+    if not _extra(_TYPES[name]).get("url"):
+        return "********"
     parts = urlsplit(value)
     if parts.password is None:
         return value

@@ -90,7 +90,10 @@ def test_a_service_without_its_storage_is_alive_but_not_ready(serve: Serve) -> N
 
         assert http.get("/health/live").status_code == 200
         assert ready.status_code == 503
-        assert ready.json()["parts"]["storage"] == {"ok": False, "reason": "No such file or directory"}
+        assert ready.json()["parts"]["storage"] == {
+            "ok": False,
+            "reason": "the storage cannot be used (No such file or directory)",
+        }
         assert ready.json()["parts"]["ledger"] == {"ok": True}
 
 

@@ -201,7 +201,7 @@ def test_outputs_that_storage_refuses_fail_the_job_and_leave_nothing(own: Server
     with client_of(own) as http:
         jobs.write_text("in the way")
         job = send(http, "filed")
-        problem = ended(http, job)["exception"]
+        problem = ended(http, job, seconds=60)["exception"]  # it is tried again for half a minute
         jobs.unlink()
 
         assert (problem["cause"], problem["step"]) == ("stage-out", "stage-out")

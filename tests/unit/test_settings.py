@@ -194,6 +194,15 @@ def test_an_unknown_key_of_a_file_is_refused_by_name(tmp_path, text, name, near)
         (f"[[notifications.secrets]]\nsecret = '{SIGNING}'\nworkspaces = ['west']\n", "notifications.secrets"),
         ("[notifications]\nretries_s = [-1]\n", "notifications.retries_s"),
         ("[limits]\npage_size = 20\npage_max = 10\n", "limits.page_size"),
+        ("[storage]\nurl = 'https://bucket.example'\n", "storage.url"),
+        ("[storage]\nurl = 's3:///prefix'\n", "storage.url"),
+        ("[storage]\nurl = 's3://b'\nendpoint = 's3.example.org'\n", "storage.endpoint"),
+        ("[storage]\nurl = 's3://b'\naccess_key_id = 'a'\n", "storage.secret_access_key"),
+        ("[storage]\nsigned_urls = 60\n", "storage.signed_urls"),
+        ("[storage]\nurl = 's3://b'\nsigned_urls = 700000\n", "storage.signed_urls"),
+        ("[workspaces]\nresult_expiry_hours = { west = 3 }\n", "workspaces.result_expiry_hours"),
+        ("[workspaces]\nresult_expiry_hours = { default = -1 }\n", "workspaces.result_expiry_hours"),
+        ("[processes.echo]\nresult_expiry_hours = -1\n", "processes.each"),
         ("server = 3\n", "server"),
         ("[server\n", "--config"),
     ],
@@ -231,11 +240,24 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_secrets_are_hidden(tmp_path):
     text = f"[database]\nurl='postgresql://u:pass@h:5432/d'\n[[security.tokens]]\nactor='ada'\nsha256='{HASH}'\n"
+    text += "[storage]\nurl='s3://b'\naccess_key_id='name'\nsecret_access_key='wJalr/x://y'\n"
 
     shown = dict(iter_settings(of_file(tmp_path, text).settings))
 
     assert shown["database.url"] == "postgresql://u:********@h:5432/d"
+    assert (shown["storage.access_key_id"], shown["storage.secret_access_key"]) == ("name", "********")
     assert HASH not in msgspec.json.encode(shown).decode()
+
+
+def test_a_workspace_and_a_process_may_keep_results_for_another_time(tmp_path):
+    text = "[storage]\nresult_expiry_hours=24\n[workspaces]\nresult_expiry_hours={default=48}\n"
+    text += "[processes.echo]\nresult_expiry_hours=0\n"
+
+    settings = of_file(tmp_path, text).settings
+
+    assert settings.storage.result_expiry_hours == 24
+    assert settings.workspaces.result_expiry_hours == {"default": 48}
+    assert settings.processes.each["echo"].result_expiry_hours == 0
 
 
 def test_settings_cannot_be_changed():

@@ -11,6 +11,7 @@ import io
 import ipaddress
 import re
 import socket
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -61,6 +62,24 @@ class FetchPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Most seconds without a byte, and most for a connection to be made."""
 
     max_redirects: int = 5
+
+    signed_files: dict[str, str] = {}
+    """Addresses of the service's own files that its object storage has, and the signed ones at which that offers them.
+
+    The latter are fetched in place of the former; error messages do not show them.
+    """
+
+    def towards(self, href: str) -> FetchPolicy:
+        """Return what holds for one address: own files may lie in a private network and be as large as was let in."""
+        if href not in self.signed_files:
+            return self
+        return msgspec.structs.replace(self, allow_private_addresses=True, max_bytes=sys.maxsize)
+
+    def host_of(self, href: str) -> str:
+        """Return what a sentence calls the host of an address."""
+        if href in self.signed_files or href in self.signed_files.values():
+            return "the storage of this service"
+        return str(urlsplit(href).hostname)
 
 
 class Unfetchable(Exception):
@@ -211,12 +230,13 @@ class _Session:
             finally:
                 response.close()
         except httpx2.TimeoutException as error:
-            host = urlsplit(href).hostname
+            host = self.policy.host_of(href)
             raise Undelivered(f"{host} did not answer in time ({self._limit(deadline)}); try again later") from error
         except httpx2.RemoteProtocolError as error:
-            raise Undelivered(f"{urlsplit(href).hostname} broke off its answer; try again later") from error
+            raise Undelivered(f"{self.policy.host_of(href)} broke off its answer; try again later") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise Undelivered(f"{urlsplit(href).hostname} cannot be reached ({error or 'no reason given'})") from error
+            reason = error or "no reason given"
+            raise Undelivered(f"{self.policy.host_of(href)} cannot be reached ({reason})") from error
 
     def chunks(self, response: httpx2.Response, deadline: float, limit: int) -> Iterator[bytes]:
         """Yield the body while size and time allow."""
@@ -238,7 +258,7 @@ class _Session:
         return f"{self.policy.idle_timeout_s:g} s without a byte"
 
     def _follow(self, href: str, headers: dict[str, str], deadline: float) -> tuple[str, httpx2.Response]:
-        address = href
+        address = self.policy.signed_files.get(href, href)
         for _ in range(self.policy.max_redirects + 1):
             response = self._send(address, headers, deadline)
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
@@ -252,9 +272,11 @@ class _Session:
         if response.status_code >= 400 and response.status_code != 416:
             response.close()
             status = response.status_code
+            if status == 404 and address in self.policy.signed_files.values():
+                raise Unfetchable("there is no such file; it may have expired: upload it, or run its job, again")
             refused = Undelivered if status >= 500 or status == 429 else Unfetchable
             raise refused(
-                f"{urlsplit(address).hostname} answered {status} {response.reason_phrase}".rstrip()
+                f"{self.policy.host_of(address)} answered {status} {response.reason_phrase}".rstrip()
                 + _REMEDIES.get(status, "; check the href")
             )
         return address, response
@@ -344,6 +366,7 @@ def fetch_to(
     Unfetchable
         If it cannot be had, in one sentence.
     """
+    policy = policy.towards(href)
     with _Session(policy) as session, session.get(href, {}) as (_, response, deadline):
         _check_announced(response, policy)
         try:
@@ -404,8 +427,8 @@ class RemoteFile:
         """Whether the server answers byte ranges."""
         self.failure: Unfetchable | None = None
         """Why the last read through `opener` failed; GDAL has no words for it."""
-        self._policy = policy
-        self._session = _Session(policy)
+        self._policy = policy.towards(href)
+        self._session = _Session(self._policy)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._whole: IO[bytes] | None = None
         self._lock = threading.Lock()
@@ -468,7 +491,7 @@ class RemoteFile:
                     self._whole.write(chunk)
                 self.size = self._whole.tell()
             else:
-                raise Unfetchable(f"{urlsplit(self._address).hostname} sends no content for the href; check it")
+                raise Unfetchable(f"{self._policy.host_of(self._address)} sends no content for the href; check it")
 
     def _load(self, first: int, last: int) -> bytes:
         """Return blocks `first` to `last` joined; those that are not in the cache come in as few requests as can be."""
@@ -495,11 +518,12 @@ class RemoteFile:
         with self._session.get(self._address, headers) as (_, response, deadline):
             part = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
             if response.status_code != 206 or part is None or (int(part[1]), int(part[2])) != (begin, end - 1):
-                raise Undelivered(f"{urlsplit(self.href).hostname} changed the file while it was read; run it again")
+                host = self._policy.host_of(self.href)
+                raise Undelivered(f"{host} changed the file while it was read; run it again")
             content = b"".join(self._session.chunks(response, deadline, end - begin))
         self._taken += len(content)
         if len(content) != end - begin:
-            raise Undelivered(f"{urlsplit(self.href).hostname} broke off its answer; try again later")
+            raise Undelivered(f"{self._policy.host_of(self.href)} broke off its answer; try again later")
         return content
 
 

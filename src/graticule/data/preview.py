@@ -8,6 +8,8 @@ from __future__ import annotations
 import resource
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
+
+from graticule.data.fetch import FetchPolicy, RemoteFile
 
 EDGE = 1024
 """Longest edge of a picture, pixels."""
@@ -34,7 +38,7 @@ _RAMP = np.array([(68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (1
 """From low to high; dark to light, also for those who do not tell red from green."""
 
 
-def render_preview(path: Path) -> bytes:
+def render_preview(place: Path | str) -> bytes:
     """
     Return a raster as a PNG with transparency.
 
@@ -43,8 +47,8 @@ def render_preview(path: Path) -> bytes:
 
     Parameters
     ----------
-    path : Path
-        A file in one of the formats `DRIVERS`.
+    place : Path or str
+        A file in one of the formats `DRIVERS`, or the http(s) address of one, of which only what is needed is read.
 
     Returns
     -------
@@ -52,12 +56,31 @@ def render_preview(path: Path) -> bytes:
         The picture, at most `EDGE` pixels wide and high.
     """
     environment = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
-    with environment, DatasetReader(str(path), driver=list(DRIVERS)) as source:
+    with environment, _opened(place) as source:
         shrink = max(1.0, max(source.width, source.height) / EDGE)
         shape = (max(1, round(source.height / shrink)), max(1, round(source.width / shrink)))
         colours = _colour_bands(source)
         picture = _single_band(source, shape) if colours is None else _true_colours(source, colours, shape)
     return _png(picture)
+
+
+@contextmanager
+def _opened(place: Path | str) -> Iterator[DatasetReader]:
+    if isinstance(place, Path):
+        with DatasetReader(str(place), driver=list(DRIVERS)) as source:
+            yield source
+        return
+    # The address comes from the service's own storage, which may well be a private one.
+    with RemoteFile(place, FetchPolicy(allow_private_addresses=True)) as remote, _remote(remote) as source:
+        yield source
+
+
+def _remote(remote: RemoteFile) -> DatasetReader:
+    """Open a raster by the first driver that knows it: of what has an opener, rasterio takes one driver at a time."""
+    for driver in DRIVERS:
+        with suppress(RasterioIOError):
+            return rasterio.open("remote", driver=driver, opener=remote.opener)
+    raise RasterioIOError(f"no raster of {', '.join(DRIVERS)}")
 
 
 def _colour_bands(source: DatasetReader) -> tuple[int, int, int] | None:
@@ -138,11 +161,11 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     return content
 
 
-def main(path: str) -> None:
+def main(place: str) -> None:
     """Write the picture of a raster to standard output, within limits of memory and time."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    sys.stdout.buffer.write(render_preview(Path(path)))
+    sys.stdout.buffer.write(render_preview(place if place.startswith(("http://", "https://")) else Path(place)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Files that clients have sent, to be used as inputs: each in a folder of its own, for a limited time.
 
-A file is written beside a small document about it and gets its name only when it is complete and on the disk, so that
-nobody ever sees half of one. All methods block; callers on an event loop use a thread.
+What is being sent lies on the disk of the server that it is sent to, beside a small document about it; when it is
+complete, both go to the storage, the document last, so that nobody ever sees half of a file.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mimetypes
 import os
@@ -15,8 +16,7 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -24,14 +24,18 @@ from urllib.parse import unquote
 
 import msgspec
 
-from graticule.errors import InvalidBody, NoSuchFile, UploadConflict
+from graticule.data.storage import Kept, Storage, read_all
+from graticule.errors import ContentLost, InvalidBody, NoSuchFile, UploadConflict
 
 OCTETS = "application/octet-stream"
 SAMPLES = "samples"
 """Stands where other addresses have an identifier."""
 
-_DOCUMENT = ".upload.json"
-_PART = ".part"
+_DOCUMENT = "upload.json"
+_FOLDER = "file"
+"""Holds the file, so that it may have any name; sorts before the document, so that it is stored before it."""
+_FORMER_DOCUMENT, _FORMER_PART, _MOVED = ".upload.json", ".part", ".moved"
+"""Of earlier versions: their document, what a file was called until it had come whole; and where it waits meanwhile."""
 _NAME_LENGTH = 100
 _ABANDONED = timedelta(hours=24)
 """How long a part of a file is kept that nobody continues, where files never expire."""
@@ -81,22 +85,30 @@ class Uploads:
 
     Parameters
     ----------
-    folder : Path
-        Where the uploads of this workspace lie.
+    storage : Storage
+        Where complete files are kept; every server finds them there.
+    key : str
+        What their keys begin with.
+    staging : Path
+        Where files lie on this machine until they are complete; on the storage's own disk, if it has one here.
     samples : Path
         Where the sample data lies.
     """
 
-    def __init__(self, folder: Path, samples: Path) -> None:
-        self._folder = folder
+    def __init__(self, storage: Storage, key: str, *, staging: Path, samples: Path) -> None:
+        self._storage = storage
+        self._key = key
+        self._staging = staging
         self._samples = samples
         self._open: set[str] = set()
         self._lock = threading.Lock()
+        self._finishing: dict[str, asyncio.Lock] = {}
+        self._known: dict[str, Upload] = {}
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def find(self, address: str, *, actor: str | None = None) -> Path | None:
-        """Return the file behind an address below ``/files/``, if it exists.
+    async def has(self, address: str, *, actor: str | None = None) -> bool:
+        """Return whether there is a file behind an address below ``/files/``.
 
         Parameters
         ----------
@@ -105,18 +117,36 @@ class Uploads:
         actor : str, optional
             Whose upload it must be; None: anybody's.
         """
-        identifier, _, name = unquote(address).partition("/")
-        if not name or "/" in name or name.startswith("."):
-            return None
+        parts = _parts_of(address)
+        if parts is None:
+            return False
+        identifier, name = parts
         if identifier == SAMPLES:
-            path = self._samples / name
-            return path if path.is_file() else None
-        upload = self._read(identifier)
-        if upload is None or not upload.complete or upload.name != name or actor not in (None, upload.actor):
-            return None
-        return self._folder / identifier / name
+            return await asyncio.to_thread((self._samples / name).is_file)
+        try:
+            upload = await self.get(identifier)
+        except NoSuchFile:
+            return False
+        return upload.complete and upload.name == name and actor in (None, upload.actor)
 
-    def get(self, identifier: str) -> Upload:
+    def place_of(self, address: str) -> Path | str | None:
+        """Return where a job process reads a file: its path, or a signed address; None: no file has such an address.
+
+        Whether it is there is not asked.
+        """
+        parts = _parts_of(address)
+        if parts is None:
+            return None
+        identifier, name = parts
+        if identifier == SAMPLES:
+            return self._samples / name
+        return self._file(identifier, name).place
+
+    def content(self, upload: Upload) -> Kept:
+        """Return the content of a complete upload."""
+        return self._file(upload.id, upload.name)
+
+    async def get(self, identifier: str) -> Upload:
         """Return what is known of an upload, also one that is not complete.
 
         Raises
@@ -124,15 +154,38 @@ class Uploads:
         NoSuchFile
             If there is none, or it has expired.
         """
-        upload = self._read(identifier)
+        upload = None
+        if _is_identifier(identifier):
+            staged = await asyncio.to_thread(self._staged, identifier)
+            if staged is not None and _expired(staged):
+                await self.remove(identifier)
+            elif staged is not None and self._is_all_here(staged):
+                return await self.finish(identifier)  # its storage failed before, or the server was ended
+            else:
+                upload = staged or await self._stored(identifier)
         if upload is None:
             raise NoSuchFile(identifier)
         return upload
 
-    def complete(self) -> list[Upload]:
+    async def complete(self) -> list[Upload]:
         """Return all complete uploads, newest first."""
-        found = [upload for upload in self._iter() if upload.complete and not _expired(upload)]
+        found = []
+        identifiers = set()
+        async for file in self._storage.files(self._key):
+            identifier, _, name = file.key.removeprefix(f"{self._key}/").partition("/")
+            if name == _DOCUMENT and _is_identifier(identifier):
+                identifiers.add(identifier)
+        for identifier in identifiers:
+            upload = self._known.get(identifier) or await self._stored(identifier)
+            if upload is not None and not _expired(upload):
+                found.append(upload)
+        self._known = {upload.id: upload for upload in found}
         return sorted(found, key=lambda upload: (upload.created, upload.id), reverse=True)
+
+    def sample(self, name: str) -> Path | None:
+        """Return a file of the sample data."""
+        path = self._samples / name
+        return path if _parts_of(f"{SAMPLES}/{name}") is not None and path.is_file() else None
 
     def samples(self) -> list[Path]:
         """Return the files of the sample data, by name."""
@@ -151,7 +204,7 @@ class Uploads:
         length: int = 0,
         expiry: timedelta | None = None,
     ) -> Upload:
-        """Take on a file that is going to be sent.
+        """Take on a file that is going to be sent; blocks.
 
         Parameters
         ----------
@@ -177,32 +230,36 @@ class Uploads:
             expires=created + int(expiry.total_seconds() * 1e6) if expiry else 0,
             length=length,
         )
-        place = self._folder / upload.id
-        place.mkdir(parents=True)
-        (place / _PART).touch()
+        part = self._part(upload)
+        part.parent.mkdir(parents=True)
+        part.touch()
         self._write(upload)
-        _flush_folder(self._folder)
+        _flush_folder(self._staging)
         return upload
 
     def append(self, identifier: str, offset: int) -> PartWriter:
-        """Return what writes the next bytes of an upload; it must be closed.
+        """Return what writes the next bytes of an upload; it must be closed. Blocks.
 
         Raises
         ------
         NoSuchFile
-            If there is no such upload.
+            If no such upload is being sent to this server.
         UploadConflict
-            If it stands at another byte than `offset`, is complete, or somebody else is sending it now.
+            If it stands at another byte than `offset`, has come whole, or somebody else is sending it now.
         """
         with self._lock:
-            upload = self.get(identifier)
+            upload = self._staged(identifier) if _is_identifier(identifier) else None
+            if upload is None or _expired(upload):
+                raise NoSuchFile(identifier)
             if upload.complete or upload.size != offset or identifier in self._open:
                 raise UploadConflict(upload.name, upload.size)
             self._open.add(identifier)
-        return PartWriter(self._folder / identifier / _PART, upload, lambda: self._open.discard(identifier))
+        return PartWriter(self._part(upload), upload, lambda: self._open.discard(identifier))
 
-    def finish(self, identifier: str, sha256: str = "") -> Upload:
-        """Give a file its name, once all of it is on the disk; return it as complete.
+    async def finish(self, identifier: str, sha256: str = "") -> Upload:
+        """Keep a file of which all bytes have come; return it as complete.
+
+        If the storage fails, what has come is kept on this machine, and `get` tries again.
 
         Parameters
         ----------
@@ -211,78 +268,110 @@ class Uploads:
         sha256 : str
             Its checksum, where it is known; otherwise the file is read again.
         """
-        upload = self.get(identifier)
-        place = self._folder / identifier
-        part = place / _PART
-        if not part.stat().st_size:
-            self.remove(identifier)
-            raise InvalidBody("the file is empty; send its content as the body, or as the form field 'file'")
-        with part.open("rb") as file:
-            digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        done = msgspec.structs.replace(upload, size=part.stat().st_size, length=part.stat().st_size, sha256=digest)
-        self._write(done)
-        _name(place, upload.name)
-        _flush_folder(place)
+        async with self._finishing.setdefault(identifier, asyncio.Lock()):
+            try:
+                done = await asyncio.to_thread(self._seal, identifier, sha256)
+                if done is None:  # somebody else has just done it
+                    return await self._stored(identifier) or _missing(identifier)
+                # The document comes last: before it, nobody finds the file.
+                types = {f"{_FOLDER}/{done.name}": done.media_type}
+                await self._storage.store_folder(
+                    self._staging / identifier, f"{self._key}/{identifier}", media_types=types
+                )
+            finally:
+                self._finishing.pop(identifier, None)
         return done
 
-    def remove(self, identifier: str) -> None:
+    async def remove(self, identifier: str) -> None:
         """Remove an upload, complete or not; nothing happens if there is none."""
         if _is_identifier(identifier):
-            shutil.rmtree(self._folder / identifier, ignore_errors=True)
+            self._known.pop(identifier, None)
+            await asyncio.to_thread(shutil.rmtree, self._staging / identifier, ignore_errors=True)
+            await self._storage.remove(f"{self._key}/{identifier}")
 
-    def sweep(self) -> int:
+    async def sweep(self) -> int:
         """Remove what has expired or was given up half way; return how many files that were."""
-        removed = 0
-        if not self._folder.is_dir():
-            return removed
-        for place in list(self._folder.iterdir()):
-            if not _is_identifier(place.name) or place.name in self._open:
-                continue
-            upload = self._load(place.name)
-            if upload is None or _expired(upload) or _abandoned(upload, place / _PART):
-                self.remove(place.name)
+        removed = await asyncio.to_thread(self._sweep_staging)
+        ages: dict[str, float] = {}
+        documents = set()
+        async for file in self._storage.files(self._key):
+            identifier, _, name = file.key.removeprefix(f"{self._key}/").partition("/")
+            ages[identifier] = max(file.modified, ages.get(identifier, 0.0))
+            if name == _DOCUMENT:
+                documents.add(identifier)
+        for identifier, modified in ages.items():
+            upload = self._known.get(identifier)
+            if upload is None and identifier in documents:
+                upload = await self._stored(identifier, expired_too=True)
+            if _expired(upload) if upload is not None else _is_old(modified):
+                await self.remove(identifier)
                 removed += 1
         return removed
 
-    # --- the documents ------------------------------------------------------------------------------------------------
+    # --- complete files in the storage --------------------------------------------------------------------------------
 
-    def _iter(self) -> Iterator[Upload]:
-        if not self._folder.is_dir():
-            return
-        for place in self._folder.iterdir():
-            upload = self._load(place.name) if _is_identifier(place.name) else None
-            if upload is not None:
-                yield upload
+    def _file(self, identifier: str, name: str) -> Kept:
+        return Kept(storage=self._storage, key=f"{self._key}/{identifier}/{_FOLDER}/{name}")
 
-    def _read(self, identifier: str) -> Upload | None:
-        """Return an upload unless it has expired; then it is removed, though nobody has swept yet."""
-        upload = self._load(identifier) if _is_identifier(identifier) else None
-        if upload is not None and _expired(upload):
-            self.remove(identifier)
-            return None
-        return upload
-
-    def _load(self, identifier: str) -> Upload | None:
-        place = self._folder / identifier
+    async def _stored(self, identifier: str, *, expired_too: bool = False) -> Upload | None:
+        """Return a complete upload unless it has expired, though nobody has swept yet."""
+        document = Kept(storage=self._storage, key=f"{self._key}/{identifier}/{_DOCUMENT}")
         try:
-            upload = _document.decode((place / _DOCUMENT).read_bytes())
-            if not upload.complete:
-                return msgspec.structs.replace(upload, size=(place / _PART).stat().st_size)
-            if not (place / upload.name).exists():
-                _name(place, upload.name)  # the server was ended between saying that it is complete and naming it
+            upload = _document.decode(await read_all(document))
+        except (ContentLost, msgspec.DecodeError):
+            return None
+        return upload if expired_too or not _expired(upload) else None
+
+    # --- what is being sent, on this machine --------------------------------------------------------------------------
+
+    def _part(self, upload: Upload) -> Path:
+        return self._staging / upload.id / _FOLDER / upload.name
+
+    def _staged(self, identifier: str) -> Upload | None:
+        try:
+            upload = _document.decode((self._staging / identifier / _DOCUMENT).read_bytes())
+            return msgspec.structs.replace(upload, size=self._part(upload).stat().st_size)
         except (OSError, msgspec.DecodeError):
             return None
-        return upload
+
+    def _is_all_here(self, staged: Upload) -> bool:
+        return staged.id not in self._open and (staged.complete or 0 < staged.length == staged.size)
+
+    def _seal(self, identifier: str, sha256: str) -> Upload | None:
+        """Have all of a file on the disk, and its checksum in its document."""
+        upload = self._staged(identifier)
+        if upload is None or upload.complete:
+            return upload
+        if not upload.size:
+            shutil.rmtree(self._staging / identifier, ignore_errors=True)
+            raise InvalidBody("the file is empty; send its content as the body, or as the form field 'file'")
+        with self._part(upload).open("rb") as file:
+            digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        done = msgspec.structs.replace(upload, length=upload.size, sha256=digest)
+        self._write(done)
+        return done
 
     def _write(self, upload: Upload) -> None:
-        place = self._folder / upload.id
-        draft = place / f"{_DOCUMENT}.new"
+        place = self._staging / upload.id
+        draft = self._staging / f"{upload.id}.draft"
         with draft.open("wb") as file:
             file.write(msgspec.json.encode(upload))
             file.flush()
             os.fsync(file.fileno())
         draft.rename(place / _DOCUMENT)
+
+    def _sweep_staging(self) -> int:
+        removed = 0
+        for place in list(self._staging.iterdir()) if self._staging.is_dir() else ():
+            if not _is_identifier(place.name) or place.name in self._open:
+                continue
+            upload = self._staged(place.name)
+            old = _is_old(place.stat().st_mtime if upload is None else self._part(upload).stat().st_mtime)
+            if old if upload is None else _expired(upload) or (old and not upload.expires):
+                shutil.rmtree(place, ignore_errors=True)
+                removed += 1
+        return removed
 
 
 class PartWriter:
@@ -323,6 +412,22 @@ class PartWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def renew_uploads(folder: Path) -> None:
+    """Bring the uploads that an earlier version has kept in a folder to their places of today; it may be broken off."""
+    for document in list(folder.glob(f"*/{_FORMER_DOCUMENT}")):
+        place = document.parent
+        upload = _document.decode(document.read_bytes())
+        if not upload.complete:  # it cannot be continued, and is swept
+            continue
+        (place / _MOVED).mkdir(exist_ok=True)
+        for former in (place / upload.name, place / _FORMER_PART):
+            if former.is_file():
+                former.rename(place / _MOVED / upload.name)
+        if not (place / _FOLDER).is_dir():
+            (place / _MOVED).rename(place / _FOLDER)
+        document.rename(place / _DOCUMENT)
 
 
 def safe_name(name: str, media_type: str = "") -> str:
@@ -379,23 +484,24 @@ def _expired(upload: Upload) -> bool:
     return 0 < upload.expires <= _now()
 
 
-def _abandoned(upload: Upload, part: Path) -> bool:
-    if upload.complete or upload.expires:
-        return False
-    try:
-        return time.time() - part.stat().st_mtime > _ABANDONED.total_seconds()
-    except OSError:
-        return True
+def _is_old(modified: float) -> bool:
+    return time.time() - modified > _ABANDONED.total_seconds()
+
+
+def _missing(identifier: str) -> Upload:
+    raise NoSuchFile(identifier)
+
+
+def _parts_of(address: str) -> tuple[str, str] | None:
+    """Return identifier and name of an address below ``/files/``, if it can be one."""
+    identifier, _, name = unquote(address).partition("/")
+    if not name or "/" in name or name.startswith(".") or not (identifier == SAMPLES or _is_identifier(identifier)):
+        return None
+    return identifier, name
 
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-def _name(place: Path, name: str) -> None:
-    """Give a complete file its name, unless somebody who looked meanwhile has done so."""
-    with suppress(FileNotFoundError):
-        (place / _PART).rename(place / name)
 
 
 def _flush_folder(folder: Path) -> None:

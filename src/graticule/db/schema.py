@@ -72,12 +72,15 @@ CREATE TABLE jobs (
     history <BYTES> NOT NULL DEFAULT <EMPTY>,
     preparation <BYTES> NOT NULL DEFAULT <EMPTY>,
     sources <BYTES> NOT NULL DEFAULT <EMPTY>,
-    trace TEXT NOT NULL DEFAULT ''
+    trace TEXT NOT NULL DEFAULT '',
+    keeping TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq);
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_idempotent ON jobs (workspace, actor, process, idempotency_key) WHERE idempotency_key <> '';
+CREATE INDEX jobs_expiring ON jobs (workspace, finished)
+    WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
 CREATE TABLE removed_jobs (
     id TEXT PRIMARY KEY,
     workspace TEXT NOT NULL,

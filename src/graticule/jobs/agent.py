@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound
+from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
@@ -47,6 +48,9 @@ _AGAIN_S = 1.0
 _CUT_OFF = 2 / 3
 """Share of a lease after which an agent that could not renew it ends its job processes: before anybody else may begin
 the same jobs, they are gone."""
+
+_STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds between attempts to store what a job left; then it has failed."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _execute = msgspec.json.Decoder(Execute)
@@ -192,6 +196,7 @@ class Agent:
         self._started_work = False
         self._idle = asyncio.Event()
         self._closing = False
+        self._ending = asyncio.Event()
         self._started = ledger.clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = asyncio.get_running_loop().create_task(self._keep_leases())
@@ -496,14 +501,37 @@ class Agent:
         if ending.failure is not None:
             printed = await asyncio.to_thread(tail_of, folder / "process.log")
             ending = replace(ending, failure=msgspec.structs.replace(ending.failure, log=printed))
-        try:
-            await asyncio.to_thread(self._results.commit, job.key, folder, outputs=ending.failure is None)
-        except OSError as error:
-            log.warning("results of job %s cannot be stored: %s", job.id, error)
-            await asyncio.to_thread(self._results.discard, job.key, folder)
-            detail = f"the job's results cannot be stored: {error.strerror or error}"
+        self._keep_end(job, await self._stored(job, ending, folder))
+
+    async def _stored(self, job: Job, ending: Ending, folder: Path) -> Ending:
+        """Store what the job left, again and again for a while; return its end, another one if that has failed."""
+        manifest = ending.manifest if ending.failure is None else None
+        for pause in (*_STORE_PAUSES_S, None):
+            try:
+                await self._results.commit(job, folder, manifest)
+            except (GraticuleError, OSError) as error:
+                log.warning("results of job %s cannot be stored%s: %s", job.id, "" if pause is None else " yet", error)
+                reason = error.reason if isinstance(error, StorageUnavailable) else str(error)
+            else:
+                return ending
+            if job.id in self._abandoned:
+                break
+            if pause is not None and await self._is_interrupted(pause):
+                lost = Failure(cause="lost worker", detail="its worker was stopped before the results were stored")
+                ending = Ending(failure=ending.failure or lost)
+                break
+        else:
+            detail = f"the job's results cannot be stored: {reason}"
+            # What failed before has only lost its log by this.
             ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
-        self._keep_end(job, ending)
+        await self._results.give_up(folder)
+        return ending
+
+    async def _is_interrupted(self, seconds: float) -> bool:
+        """Wait, and return whether the agent has to end meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        return self._ending.is_set()
 
     def _keep_end(self, job: Job, ending: Ending) -> None:
         job = self._drop(job)
@@ -599,13 +627,13 @@ class Agent:
         log.info("the end of job %s came too late and is dropped", end.id)
         try:
             found = await self._ledger.get(end.key)
+            if found.status == "successful" and found.token == end.token:  # it was kept, only we did not hear of it
+                return
+            await self._results.remove_outputs(end)
         except NotFound:  # its record is gone too, so are its logs
-            await asyncio.to_thread(self._results.remove, end.key)
+            await self._results.remove(end.key)
         except LedgerUnavailable:
             return
-        else:
-            if found.token == end.token:
-                await asyncio.to_thread(self._results.remove_outputs, end.key)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
@@ -766,6 +794,7 @@ class Agent:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), self.rules.grace_s)
+        self._ending.set()
         await self._executor.close()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from graticule.errors import IllegalTransition
+from graticule.errors import IllegalTransition, ResultsExpired
 from graticule.ogc.jobs import ENDED, JobStatus
 from graticule.ogc.processes import Subscriber
 
@@ -36,6 +36,10 @@ NoticeKind = Literal["success", "inProgress", "failed"]
 """What a subscriber is told of: the members of the standard's ``subscriber``, without their ``Uri``."""
 
 
+Keeping = Literal["", "pinned", "expiring", "expired"]
+"""``pinned``: for ever. ``expiring``: results are being removed, nobody finds them any more."""
+
+
 class JobKey(NamedTuple):
     """What names a job: its identifier is only good inside its workspace."""
 
@@ -56,6 +60,8 @@ class StoredValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     size: int = 0
     """Bytes of `content` or `file`."""
     sha256: str = ""
+    is_object: bool = False
+    """Of a JSON `file`: whether it is an object, which a results document qualifies, or else bare."""
     title: str | None = None
 
 
@@ -72,6 +78,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     job: str
     """Identifier of the job that has it."""
+    token: int = 0
+    """Of that job, when it was successful: its results lie below it."""
     value: StoredValue
 
 
@@ -188,6 +196,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The results of other jobs among its inputs, a `Source` by the address that names it; empty: there are none."""
     trace: str = ""
     """The header ``traceparent`` of the request that sent it, where traces are configured; empty: it is not traced."""
+    keeping: Keeping = ""
+    """Whether its results are kept beyond the time that results have, or are gone since that is up."""
 
     @property
     def key(self) -> JobKey:
@@ -224,6 +234,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             if status == "successful":
                 changes.setdefault("progress", 100)
         return msgspec.structs.replace(self, **changes)
+
+    def pinned(self) -> Job:
+        """Return this job with its results kept for ever; raises ResultsExpired if they are gone."""
+        if self.keeping in ("expiring", "expired"):
+            raise ResultsExpired(self.id)
+        return msgspec.structs.replace(self, keeping="pinned", revision=self.revision + 1)
+
+    def unpinned(self) -> Job:
+        """Return this job with its results kept as long as others are."""
+        if self.keeping != "pinned":
+            return self
+        return msgspec.structs.replace(self, keeping="", revision=self.revision + 1)
 
     def subscribers(self) -> StoredSubscriber | None:
         """Return whom to tell about the job; None: nobody."""

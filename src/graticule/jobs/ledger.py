@@ -216,6 +216,25 @@ class Ledger(Protocol):
     async def page(self, query: JobQuery) -> Page:
         """Return one page of jobs."""
 
+    async def expirable(
+        self, workspace: str, *, before: int, limit: int, only: Sequence[str] = (), without: Sequence[str] = ()
+    ) -> list[Job]:
+        """Return successful jobs that ended before a moment and whose results may go, oldest first.
+
+        Parameters
+        ----------
+        workspace : str
+            Whose jobs.
+        before : int
+            Microseconds since 1970, excluded.
+        limit : int
+            Most jobs that are returned.
+        only : sequence of str
+            Jobs of these processes; none: of all.
+        without : sequence of str
+            But not of these.
+        """
+
     async def lanes(self) -> dict[Lane, int]:
         """Return how many jobs wait in each lane."""
 

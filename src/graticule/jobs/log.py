@@ -1,7 +1,7 @@
 """What jobs print: where it lies, while they run and afterwards, and how it is read piece by piece.
 
-A log is never held in memory: whoever reads has the file open and takes a piece at an offset. The file stays the same
-one when a job ends, so a reader goes on across the end.
+A log is never held in memory: whoever reads has the file open and takes a piece at an offset. A file of this machine
+stays the same one when a job ends, so a reader goes on across the end; one in an object storage is read by ranges.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-from graticule.jobs.job import Job, JobKey
+from graticule.data.storage import read_part
+from graticule.errors import StorageUnavailable
+from graticule.jobs.job import Job
+from graticule.jobs.results import Log
 from graticule.ogc.common import format_time
 
 PROCESS = "process"
@@ -43,29 +46,54 @@ class Logs:
         Gives the files that were stored when a job ended, by step.
     """
 
-    def __init__(self, live: Callable[[str], Mapping[str, Path]], kept: Callable[[JobKey], Mapping[str, Path]]) -> None:
+    def __init__(
+        self, live: Callable[[str], Mapping[str, Path]], kept: Callable[[Job], Awaitable[Mapping[str, Log]]]
+    ) -> None:  # fmt: skip
         self._live = live
         self._kept = kept
 
-    def places(self, job: Job) -> dict[str, Path]:
-        """Return where the logs of a job lie, by step: the one place that knows."""
+    async def places(self, job: Job, *, ended_only: bool = False) -> dict[str, Path | Log]:
+        """Return where the logs of a job lie, by step: the one place that knows.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        ended_only : bool
+            Whether the storage is asked of an ended job alone: for whoever looks again and again.
+
+        Raises
+        ------
+        StorageUnavailable
+            If the storage must be asked and does not answer.
+        """
         if not job.started:
             return {}
-        return {**self._kept(job.key), **self._live(job.id)}
+        live: dict[str, Path | Log] = {**self._live(job.id)}
+        if not job.ended and (live or ended_only):
+            return live
+        # What has moved to storage since it was looked for here is found there.
+        return {step: log.file.path or log for step, log in (await self._kept(job)).items()} | live
 
-    def steps(self, job: Job) -> list[str]:
+    async def steps(self, job: Job) -> list[str]:
         """Return the steps of a job that have printed something, what the process itself printed first."""
-        found = [step for step, path in self.places(job).items() if _size(path)]
+        try:
+            places = await self.places(job, ended_only=True)
+        except StorageUnavailable:  # its status can be told all the same
+            places = {}
+        found = [step for step, place in places.items() if _size(place)]
         return sorted(found, key=lambda step: (step != PROCESS, step))
 
-    async def open(self, job: Job, step: str) -> OpenLog | None:
-        """Open the log of a step; None if it has printed nothing."""
+    async def open(self, job: Job, step: str, *, ended_only: bool = False) -> OpenLog | None:
+        """Open the log of a step; None if it has printed nothing. For the rest see `places`."""
         for _ in range(_ATTEMPTS):
-            path = self.places(job).get(step)
-            if path is None or not _size(path):
+            place = (await self.places(job, ended_only=ended_only)).get(step)
+            if place is None or _size(place) == 0:
                 return None
-            opened = await asyncio.to_thread(OpenLog.open, path)
-            if opened is not None and await self._belongs_to(job, step, path):
+            if isinstance(place, Log):
+                return _StoredLog(place)
+            opened = await asyncio.to_thread(_LogFile.open, place)
+            if opened is not None and await self._belongs_to(job, step, place):
                 return opened
             if opened is not None:
                 opened.close()
@@ -79,12 +107,26 @@ class Logs:
         """
         for _ in range(3):  # a turn of the event loop hears what was told; the others are for loops that poll late
             await asyncio.sleep(0)
-        return self.places(job).get(step) == path
+        return (await self.places(job, ended_only=True)).get(step) == path
+
+
+class OpenLog(Protocol):
+    """A log that has something in it, open for reading."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in it now."""
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes; raises ContentLost and StorageUnavailable."""
+
+    def close(self) -> None:
+        """Read no more."""
 
 
 @dataclass(slots=True)
-class OpenLog:
-    """A log that has something in it, open for reading."""
+class _LogFile:
+    """A log on this machine."""
 
     descriptor: int
 
@@ -102,15 +144,30 @@ class OpenLog:
 
     @property
     def size(self) -> int:
-        """Bytes in it now."""
         return os.fstat(self.descriptor).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes."""
         return await asyncio.to_thread(os.pread, self.descriptor, size, offset)
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredLog:
+    """A log in an object storage."""
+
+    log: Log
+
+    @property
+    def size(self) -> int:
+        return self.log.size
+
+    async def read(self, offset: int, size: int) -> bytes:
+        return await read_part(self.log.file, offset, min(offset + size, self.log.size))
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +235,11 @@ def _time_of(line: bytes) -> str | None:
         return None
 
 
-def _size(path: Path) -> int:
+def _size(place: Path | Log) -> int | None:
+    """Return the bytes of a log; None if it is gone."""
+    if isinstance(place, Log):
+        return place.size
     try:
-        return path.stat().st_size
+        return place.stat().st_size
     except OSError:
-        return 0
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from graticule.data.uploads import Uploads
 from graticule.errors import (
     DuplicateJob,
     Fault,
@@ -25,6 +26,7 @@ from graticule.errors import (
     NoSuchNotice,
     ResultNotAvailable,
     ResultNotReady,
+    ResultsExpired,
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
@@ -51,12 +53,29 @@ _DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
 class OwnFiles:
     """What the service itself keeps of what the references of a request lead to."""
 
-    places: Mapping[str, str] = field(default_factory=dict)
-    """Paths of uploads and samples, by the references to them."""
+    places: Mapping[str, Path | str] = field(default_factory=dict)
+    """Where uploads and samples are read, by the references to them: a path of this machine, or a signed address."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Results of jobs, by the references to them."""
     faults: Sequence[Fault] = ()
     """One for each reference to what is not there."""
+
+    def admitted(self, policy: ReferencePolicy, workspace: str, store: ResultStore) -> ReferencePolicy:
+        """Return a policy that lets a job process read all this."""
+        if not self.places and not self.sources:
+            return policy
+        local = {href: str(place) for href, place in self.places.items() if isinstance(place, Path)}
+        signed = {href: place for href, place in self.places.items() if isinstance(place, str)}
+        results = {}
+        for href, source in self.sources.items():
+            place = store.place_of(workspace, source) if source.value.file else ""
+            if isinstance(place, str) and place:
+                signed[href] = place
+            else:
+                results[href] = OwnResult(
+                    media_type=source.value.media_type, path=str(place), content=source.value.content
+                )
+        return msgspec.structs.replace(policy, local_files=local, signed_files=signed, own_results=results)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +136,8 @@ class JobManager:
     catalog: Catalog
     engine: Engine
     policy: ReferencePolicy
-    find_file: Callable[[str], Path | None]
-    """Gives the path of an uploaded or sample file by its address below ``/files/``."""
+    uploads: Uploads
+    """The files that inputs may refer to by addresses below ``/files/``."""
 
     async def request(self, execute: Execute, body: bytes, *, base: str, **fields: Any) -> ExecutionRequest:
         """Return an execute request with what must be looked up before it can become a job.
@@ -144,9 +163,17 @@ class JobManager:
 
     async def _look_up(self, execute: Execute, base: str) -> OwnFiles:
         """Find the uploads, samples and results of jobs to which a request refers."""
-        places, faults = own_files(execute, base, self.find_file)
+        places: dict[str, Path | str] = {}
         sources: dict[str, Source] = {}
-        for pointer, href, address in _own_references(execute, base, "jobs"):
+        faults = []
+        actor = self.actor if self.private else None
+        for pointer, href, address in own_references(execute, base, "files"):
+            place = self.uploads.place_of(address)
+            if place is None or not await self.uploads.has(address, actor=actor):
+                faults.append(Fault(pointer, _missing(href)))
+            else:
+                places[href] = place
+        for pointer, href, address in own_references(execute, base, "jobs"):
             if (named := _RESULT.fullmatch(address)) is not None:
                 try:
                     sources[href] = await self._source(href, named)
@@ -163,6 +190,8 @@ class JobManager:
             raise _Sourceless(f"no job with the result {href!r} is kept here; run it again") from None
         if job.status != "successful":
             raise _Sourceless(f"job {job.id} is {job.status}; refer to its results when it is successful")
+        if job.keeping in ("expiring", "expired"):
+            raise _Sourceless(f"the time of the results of job {job.id} was up, and they were removed; run it again")
         outputs = job.outputs()
         output = outputs.get(unquote(name)) if name else None
         known = ", ".join(outputs) or "none"
@@ -175,7 +204,7 @@ class JobManager:
         value = output.values[int(index or 0)]
         if value.href is not None:
             raise _Sourceless(f"this result lies elsewhere; refer to {value.href}")
-        return Source(job=job.id, value=value)
+        return Source(job=job.id, token=job.token, value=value)
 
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
@@ -255,12 +284,10 @@ class JobManager:
     def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
-        execute, files, policy, subscription = request.execute, request.files, self.policy, request.subscription
+        execute, subscription = request.execute, request.subscription
         assert execute.subscriber is None or subscription is not None, "secrets of a subscriber must not be kept"
-        faults = [*files.faults]
-        if files.places or files.sources:
-            results = own_results(files.sources, self.workspace, self.engine.results)
-            policy = msgspec.structs.replace(policy, local_files=dict(files.places), own_results=results)
+        policy = request.files.admitted(self.policy, self.workspace, self.engine.results)
+        faults = [*request.files.faults]
         unknown = {fault.pointer for fault in faults}
         checked = offer.checker.check(execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
@@ -400,7 +427,7 @@ class JobManager:
         if failure is not None and failure.blames_inputs:
             if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
                 await self.engine.ledger.discard(job)
-                await asyncio.to_thread(self.engine.results.remove, job.key)
+                await self.engine.results.remove(job.key)
             raise InvalidInputs([Fault(fault.pointer, fault.message) for fault in failure.faults])
         return job
 
@@ -444,8 +471,8 @@ class JobManager:
         job = await self.get(job_id)
         engine = self.engine
         if job.ended:
+            await engine.results.remove(job.key)  # first: what no record names is found by nobody
             await engine.ledger.remove(job.key)
-            await asyncio.to_thread(engine.results.remove, job.key)
             return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
         at = now()
         engine.agent.forget(job.id)
@@ -453,6 +480,16 @@ class JobManager:
         engine.agent.stop(job.key, _DISMISSED)
         engine.feed.ended(job)
         return job
+
+    async def pin(self, job_id: str) -> Job:
+        """Keep the results of a job until somebody removes it; raises ResultsExpired if they are gone."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.move(job.key, Job.pinned)
+
+    async def unpin(self, job_id: str) -> Job:
+        """Keep the results of a job as long as those of others."""
+        job = await self.get(job_id)
+        return await self.engine.ledger.move(job.key, Job.unpinned)
 
     async def notices(self, job_id: str) -> list[Notice]:
         """Return what became of the news of a job's end; raises NoSuchJob or JobGone."""
@@ -477,6 +514,8 @@ class JobManager:
 
         Raises
         ------
+        ResultsExpired
+            If their time was up.
         ResultNotReady
             If it has not ended.
         ResultNotAvailable
@@ -496,6 +535,8 @@ def _be_over(future: asyncio.Future[None]) -> None:
 
 def require_success(job: Job) -> None:
     """Raise what says why a job has no results, unless it was successful."""
+    if job.keeping in ("expiring", "expired"):
+        raise ResultsExpired(job.id)
     if job.status == "successful":
         return
     if not job.ended:
@@ -522,34 +563,7 @@ class _Sourceless(Exception):
     """An address of the service leads to no result that may be an input; the message says why."""
 
 
-def own_results(sources: Mapping[str, Source], workspace: str, store: ResultStore) -> dict[str, OwnResult]:
-    """Return the results to which inputs refer as a job process reads them."""
-    return {
-        href: OwnResult(
-            media_type=source.value.media_type,
-            path=str(store.path_of(JobKey(workspace, source.job), source.value)) if source.value.file else "",
-            content=source.value.content,
-        )
-        for href, source in sources.items()
-    }
-
-
-def own_files(
-    execute: Execute, base: str, find_file: Callable[[str], Path | None]
-) -> tuple[dict[str, str], list[Fault]]:  # fmt: skip
-    """Return the paths of our own files among the references of a request, and a fault for each unknown one."""
-    paths: dict[str, str] = {}
-    faults: list[Fault] = []
-    for pointer, href, address in _own_references(execute, base, "files"):
-        path = find_file(address)
-        if path is None:
-            faults.append(Fault(pointer, _missing(href)))
-        else:
-            paths[href] = str(path)
-    return paths, faults
-
-
-def _own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
+def own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
     """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
     for pointer, href in _hrefs(execute.inputs, "/inputs"):
         for prefix in (f"{base}/{kind}/", f"/{kind}/"):

@@ -126,7 +126,7 @@ def _spill(
             file.write(piece)
             size += len(piece)
         _flush(file)
-    return StoredValue(file=path.name, media_type=media_type, size=size, sha256=digest.hexdigest(), title=title)
+    return _stored(path, media_type, size, digest.hexdigest(), title)
 
 
 def _keep_file(output: OutputValue, folder: Path) -> StoredValue:
@@ -148,7 +148,17 @@ def _keep_file(output: OutputValue, folder: Path) -> StoredValue:
     media_type = output.media_type or _OCTETS
     if size <= _CHECKED_BYTES and is_json(media_type):
         media_type = _honest(media_type, path.read_bytes())
-    return StoredValue(file=path.name, media_type=media_type, size=size, sha256=digest.hexdigest(), title=output.title)
+    return _stored(path, media_type, size, digest.hexdigest(), output.title)
+
+
+def _stored(path: Path, media_type: str, size: int, sha256: str, title: str | None) -> StoredValue:
+    is_object = False
+    if is_json(media_type):
+        with path.open("rb") as file:
+            is_object = file.read(_PIECE).lstrip()[:1] == b"{"
+    return StoredValue(
+        file=path.name, media_type=media_type, size=size, sha256=sha256, is_object=is_object, title=title
+    )
 
 
 def _place(folder: Path, name: str) -> Path:

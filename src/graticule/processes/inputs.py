@@ -456,7 +456,7 @@ class InputReader:
 
 def reference_fault(href: str, policy: ReferencePolicy) -> str | None:
     """Return why a reference may not be followed, as far as its text says, or None."""
-    if href in policy.own_results or policy.find_local(href) is not None:
+    if href in policy.signed_files or href in policy.own_results or policy.find_local(href) is not None:
         return None
     scheme = href.partition(":")[0].lower()
     if scheme == "file":

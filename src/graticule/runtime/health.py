@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from graticule.errors import GraticuleError, NotFound
+from graticule.data.storage import Storage
+from graticule.errors import GraticuleError, NotFound, StorageUnavailable
 from graticule.jobs.job import JobKey
 from graticule.jobs.ledger import Ledger
 
@@ -84,6 +85,8 @@ async def _reason(probe: Probe) -> str:
         return f"no answer within {_PATIENCE_S:g} s"
     except OSError as error:
         return error.strerror or type(error).__name__  # not the whole text, which names paths
+    except StorageUnavailable as error:
+        return error.reason
     except GraticuleError as error:
         return str(error)
 
@@ -94,6 +97,16 @@ def ledger_probe(ledger: Ledger) -> Probe:
     async def probe() -> str:
         with contextlib.suppress(NotFound):
             await ledger.get(JobKey("", ""))
+        return ""
+
+    return probe
+
+
+def storage_probe(storage: Storage) -> Probe:
+    """Return what looks whether files can be kept."""
+
+    async def probe() -> str:
+        await storage.check()
         return ""
 
     return probe

@@ -11,21 +11,33 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from graticule.data.post import ReceiverPolicy, post
+from graticule.data.storage import Kept, Storage, read_all
 from graticule.data.storages.local import LocalStorage
-from graticule.data.uploads import Uploads
+from graticule.data.uploads import Uploads, renew_uploads
 from graticule.db.sealing import Seal, key_of_home
-from graticule.errors import GraticuleError, HomeInUse, InvalidSetting, NoSuchWorkspace, Unauthenticated
+from graticule.errors import (
+    ContentLost,
+    GraticuleError,
+    HomeInUse,
+    InvalidSetting,
+    LedgerUnavailable,
+    NoSuchWorkspace,
+    StorageUnavailable,
+    Unauthenticated,
+)
 from graticule.jobs.admission import Admission
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
@@ -36,10 +48,11 @@ from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.jobs.log import Logs
-from graticule.jobs.manager import Engine, JobManager, own_files, own_results
+from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
+from graticule.jobs.retention import Retention, RetentionRules
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
 from graticule.jobs.trees import kill_strays
 from graticule.jobs.watching import Watchers
@@ -48,7 +61,7 @@ from graticule.plugins import find_entry_points
 from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
 from graticule.processes.inputs import ReferencePolicy
 from graticule.processes.limits import first_stated
-from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe
+from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe, storage_probe
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
 from graticule.runtime.tracing import Tracing, open_tracing
@@ -73,6 +86,13 @@ _SWEEP_S = 600
 
 _MARK_S = 2
 """Seconds to wait for the mark of a storage that another server is about to write."""
+
+_STAGING = ".staging"
+"""Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
+_STORAGE_MARK = ".graticule"
+"""Key of what tells one storage from another."""
+_PROBES = ".probes"
+"""What the keys of files begin with by which storage is tried."""
 
 _execute = msgspec.json.Decoder(Execute)
 
@@ -103,6 +123,8 @@ class Parts:
     health: Health
     tracing: Tracing | None
     samples: Path
+    storage: Storage
+    retention: Retention
     lock: HomeLock
     _uploads: dict[str, Uploads] = field(default_factory=dict)
     _workspaces: dict[Visitor, Workspace] = field(default_factory=dict)
@@ -145,13 +167,11 @@ class Parts:
     def uploads(self, workspace: str) -> Uploads:
         """Return the files of a workspace."""
         if workspace not in self._uploads:
-            folder = storage_folder(self.settings) / workspace / "uploads"
-            self._uploads[workspace] = Uploads(folder, self.samples)
+            staging = storage_folder(self.settings) / _STAGING / workspace
+            self._uploads[workspace] = Uploads(
+                self.storage, f"{workspace}/uploads", staging=staging, samples=self.samples
+            )
         return self._uploads[workspace]
-
-    def file_finder(self, workspace: str, actor: str) -> Callable[[str], Path | None]:
-        """Return what finds the files that an actor's inputs may refer to: where there are tokens, only its own."""
-        return partial(self.uploads(workspace).find, actor=actor if self.settings.security.tokens else None)
 
     def _bundle(self, visitor: Visitor) -> Workspace:
         files = self.uploads(visitor.workspace)
@@ -162,7 +182,7 @@ class Parts:
             catalog=self.catalog,
             engine=self.engine,
             policy=self.policy,
-            find_file=self.file_finder(visitor.workspace, visitor.actor),
+            uploads=files,
         )
         return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
 
@@ -217,7 +237,14 @@ class Parts:
         """Remove uploads that have expired, now and then; a reader is refused them at once anyway."""
         while True:
             for workspace in self.settings.workspaces.names:
-                await asyncio.to_thread(self.uploads(workspace).sweep)
+                try:
+                    await self.uploads(workspace).sweep()
+                except StorageUnavailable as error:
+                    log.warning("expired uploads are not removed yet: %s", error)
+            try:
+                await self.retention.sweep(self.settings.workspaces.names, at=self.ledger.clock())
+            except (LedgerUnavailable, StorageUnavailable) as error:
+                log.warning("expired results are not removed yet: %s", error)
             await asyncio.sleep(_SWEEP_S)
 
     async def close(self) -> None:
@@ -258,6 +285,9 @@ async def build_parts(
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     _make_home(home)
     lock = HomeLock.take(home)
+    storage = await _open_storage(settings)
+    for workspace in settings.workspaces.names:
+        await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
@@ -282,8 +312,7 @@ async def build_parts(
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    storage = LocalStorage(storage_folder(settings))
-    results = ResultStore(storage)
+    results = ResultStore(storage, signed_s=settings.storage.signed_urls)
     feed = Feed()
     metrics = Metrics(
         {
@@ -308,10 +337,13 @@ async def build_parts(
     def policy_of(job: Job) -> bytes:
         if b'"href"' not in job.request:
             return encoded_policy
-        execute = _execute.decode(job.request)
-        local, _ = own_files(execute, job.base, parts.file_finder(job.workspace, job.actor))
-        sources = own_results(job.own_sources(), job.workspace, results)
-        return msgspec.json.encode(msgspec.structs.replace(policy, local_files=local, own_results=sources))
+        # Whether they are there, and the actor's, was asked when the job was sent.
+        execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
+        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, job.base, "files")}
+        found = OwnFiles(
+            places={href: place for href, place in places.items() if place is not None}, sources=job.own_sources()
+        )
+        return msgspec.json.encode(found.admitted(policy, job.workspace, results))
 
     rules = _agent_rules(settings, kind)
     agent = Agent(
@@ -344,20 +376,22 @@ async def build_parts(
         health=Health(
             {
                 "ledger": ledger_probe(ledger),
-                "storage": blocking_probe(storage.check),
+                "storage": storage_probe(storage),
                 "executor": blocking_probe(lambda: executor.trouble),
                 "disk": disk_probe({"home": home, "storage": storage_folder(settings)}, settings.storage.min_free_mib),
             }
         ),
         tracing=tracing,
         samples=samples,
+        storage=storage,
+        retention=Retention(ledger, results, _retention_rules(settings)),
         lock=lock,
     )
     ledger.listen(parts.hear)
     try:
         await _find_processes(settings, plugins, executor, source)
         if ledger.shared:
-            await _check_storage(ledger, storage_folder(settings))
+            await _check_storage(ledger, storage, settings)
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over())
@@ -377,6 +411,15 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
         )
     return SqliteLedger(database_path(settings))
+
+
+def _retention_rules(settings: Settings) -> RetentionRules:
+    each = settings.processes.each
+    return RetentionRules(
+        hours=settings.storage.result_expiry_hours,
+        workspaces=settings.workspaces.result_expiry_hours,
+        processes={name: one.result_expiry_hours for name, one in each.items() if one.result_expiry_hours is not None},
+    )
 
 
 def _agent_rules(settings: Settings, kind: str) -> AgentRules:
@@ -534,6 +577,50 @@ def storage_folder(settings: Settings) -> Path:
     return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
 
 
+def _make_storage(settings: Settings) -> Storage:
+    chosen = settings.storage
+    if not chosen.url:
+        return LocalStorage(storage_folder(settings))
+    from graticule.data.storages.s3 import Bucket, S3Storage  # its library costs 16 MiB that a folder need not pay
+
+    place = urlsplit(chosen.url)
+    return S3Storage(
+        Bucket(
+            name=place.netloc,
+            prefix=place.path.strip("/"),
+            endpoint=chosen.endpoint,
+            region=chosen.region,
+            access_key_id=chosen.access_key_id,
+            secret_access_key=chosen.secret_access_key,
+        )
+    )
+
+
+async def _open_storage(settings: Settings) -> Storage:
+    """Return the storage once a file was written there and read back; a service that cannot is of no use."""
+    storage = _make_storage(settings)
+    probe = Kept(storage=storage, key=f"{_PROBES}/{uuid.uuid4().hex}")
+    content = os.urandom(64)
+    try:
+        # Uploads gather there, wherever they are kept afterwards.
+        await asyncio.to_thread(storage_folder(settings).mkdir, parents=True, exist_ok=True)
+        await _write(storage, probe.key, content)
+        if await read_all(probe) != content:
+            raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
+        await storage.remove(probe.key)
+    except OSError as error:
+        raise InvalidSetting("storage.folder", f"it cannot be made: {error.strerror or error}") from error
+    except StorageUnavailable as error:
+        raise InvalidSetting(
+            error.setting, f"{error.reason}: a small file could not be written and read back"
+        ) from error
+    except ContentLost as error:
+        raise InvalidSetting(
+            "storage.url", "a file that was written there is not there when it is read back"
+        ) from error
+    return storage
+
+
 def _clear(scratch: Path) -> None:
     """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
     if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
@@ -542,29 +629,41 @@ def _clear(scratch: Path) -> None:
     scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays
 
 
-async def _check_storage(ledger: Ledger, folder: Path) -> None:
+async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
     """Refuse a storage that is not the one which the other servers and workers of this database use."""
-    path = folder / ".graticule"
-    mine, proposed = await asyncio.to_thread(_read_mark, path), uuid.uuid4().hex
+    mark = Kept(storage=storage, key=_STORAGE_MARK)
+    mine, proposed = await _read_mark(mark), uuid.uuid4().hex
     theirs = await ledger.mark("storage", mine or proposed)
     if mine is None and theirs == proposed:
-        await asyncio.to_thread(path.write_text, theirs)
+        await _write(storage, mark.key, theirs.encode())
         return
     for _ in range(_MARK_S):  # whoever was first may be about to write it
         if mine is not None:
             break
         await asyncio.sleep(1)
-        mine = await asyncio.to_thread(_read_mark, path)
+        mine = await _read_mark(mark)
     if mine != theirs:
+        place = settings.storage.url or storage_folder(settings)
         raise InvalidSetting(
-            "storage.folder",
-            f"{folder} is not the storage that the other servers of this database use; name a folder that all of them "
-            "reach, the same for all",
+            "storage.url" if settings.storage.url else "storage.folder",
+            f"{place} is not the storage that the other servers of this database use; name one that all of them reach, "
+            "the same for all",
         )
 
 
-def _read_mark(path: Path) -> str | None:
-    return path.read_text().strip() if path.exists() else None
+async def _read_mark(mark: Kept) -> str | None:
+    try:
+        return (await read_all(mark)).decode().strip()
+    except ContentLost:
+        return None
+
+
+async def _write(storage: Storage, key: str, content: bytes) -> None:
+    """Store a few bytes."""
+    with tempfile.TemporaryDirectory(prefix="graticule-") as folder:
+        source = Path(folder) / "content"
+        await asyncio.to_thread(source.write_bytes, content)
+        await storage.store_file(source, key)
 
 
 async def _make_samples(folder: Path, executor: LocalExecutor) -> None:

@@ -500,3 +500,46 @@ class LedgerContract:
 
         assert await ledger.drop_profile("default", "ada", "p") is True
         assert await ledger.drop_profile("default", "ada", "p") is False
+
+    # --- retention ---
+
+    async def test_successful_jobs_may_lose_their_results_when_they_are_old(self, ledger: Ledger) -> None:
+        for name, end in (("late", 9), ("early", 1), ("middle", 5)):
+            await finished(ledger, name, NOON + end)
+        failed = running("failed")
+        await ledger.add(failed)
+        await ledger.finish(failed.moved_to("failed", at=NOON + 1))
+        await ledger.add(running("goes on"))
+        await finished(ledger, "elsewhere", NOON + 1, workspace="other")
+
+        found = await ledger.expirable("default", before=NOON + 9, limit=10)
+
+        assert [one.id for one in found] == ["early", "middle"]
+        assert [one.id for one in await ledger.expirable("default", before=NOON + 9, limit=1)] == ["early"]
+
+    async def test_processes_are_told_apart_when_results_expire(self, ledger: Ledger) -> None:
+        await finished(ledger, "j1", NOON + 1)
+        await finished(ledger, "j2", NOON + 2, process="buffer")
+
+        assert [one.id for one in await ledger.expirable("default", before=NOON + 9, limit=5, only=["buffer"])] == [
+            "j2"
+        ]
+        others = await ledger.expirable("default", before=NOON + 9, limit=5, without=["buffer", "none"])
+        assert [one.id for one in others] == ["j1"]
+
+    async def test_a_pinned_job_keeps_its_results(self, ledger: Ledger) -> None:
+        begun = running("j1")
+        await ledger.add(begun)
+        await ledger.move(begun.key, Job.pinned)
+        await ledger.finish(begun.moved_to("successful", at=NOON + 1))
+
+        assert await ledger.expirable("default", before=NOON + 9, limit=5) == []
+        await ledger.move(begun.key, Job.unpinned)
+        assert [one.id for one in await ledger.expirable("default", before=NOON + 9, limit=5)] == ["j1"]
+
+
+async def finished(ledger: Ledger, name: str, at: int, **fields: Any) -> None:
+    """Keep a job that was successful."""
+    begun = running(name, **fields)
+    await ledger.add(begun)
+    await ledger.finish(begun.moved_to("successful", at=at))

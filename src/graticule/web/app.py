@@ -21,7 +21,7 @@ from graticule.web.negotiation import parse_accept, quality_of
 from graticule.web.observing import Observed
 from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import Visit, about_job, check_host, forwarded_base
-from graticule.web.responses import VARY, matches
+from graticule.web.responses import VARY, ContentResponse, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
 
@@ -34,8 +34,8 @@ _KEY_HEADERS = frozenset(
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix"})
 _KEPT_BYTES = 64 << 20
 _EXPOSED = (
-    "Location, Link, ETag, Preference-Applied, Content-Profile, OGC-Output-Values-Count, Retry-After, Content-Range, "
-    "Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, X-Request-Id"
+    "Location, Link, ETag, Repr-Digest, Preference-Applied, Content-Profile, OGC-Output-Values-Count, Retry-After, "
+    "Content-Range, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, Tus-Version, X-Request-Id"
 )
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """What is asked for by machines that watch the service: they have no token, and what they may see is settled there."""
@@ -96,7 +96,7 @@ class Application:
             scope["route"], scope["path_params"] = route.path, values
             if "jobID" in values:
                 about_job(values["jobID"])
-            return await route.handler(request)
+            return await _prepared(await route.handler(request), scope["method"])
         except GraticuleError as error:
             return self._problem(request, error)
         except Exception:
@@ -224,6 +224,13 @@ class _KeptAnswers:
             self._revision, self._bytes = revision, 0
         self._answers[key] = _KeptAnswer(response, route)
         self._bytes += len(response.body)
+
+
+async def _prepared(response: Response, method: str) -> Response:
+    """Return an answer whose content has begun to come, so that a storage that fails is told by its status."""
+    if isinstance(response, ContentResponse) and method != "HEAD":
+        await response.prepare()
+    return response
 
 
 def _without_body(send: Send) -> Send:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.compat import RESULTS_ROLE
+from graticule.data.storage import read_all
 from graticule.errors import GraticuleError, NotAcceptable, OutputNotProduced, ResultNotAvailable
 from graticule.jobs.admission import Place
 from graticule.jobs.job import Attempt, Job, Manifest, StoredValue
@@ -40,8 +41,8 @@ from graticule.web.negotiation import admits, choose, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
 from graticule.web.provenance import PROV_JSON
-from graticule.web.requests import accept_of
-from graticule.web.responses import VARY, ContentResponse, FilePart, Part, disposition, file_response
+from graticule.web.requests import accept_of, header
+from graticule.web.responses import VARY, ContentResponse, FilePart, Part, disposition, file_response, matches
 
 LARGE = 1 << 20
 """Bytes from which a value is a link in a results document, unless it was asked for inline."""
@@ -162,6 +163,8 @@ class Results:
     """None when the process is no longer offered."""
     store: ResultStore
     base: str
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    """Texts that are kept as files and stand inline in documents, by file; `loaded` reads them."""
 
     @property
     def here(self) -> str:
@@ -189,8 +192,22 @@ class Results:
     def part(self, value: StoredValue) -> Part:
         """Return the content of a value."""
         if value.file is not None:
-            return FilePart(self.store.path_of(self.job.key, value), value.size)
+            return FilePart(self.store.value(self.job, value), value.size)
         return value.content or b""
+
+    def text(self, value: StoredValue) -> bytes:
+        """Return the bytes of a text of at most `LARGE` bytes."""
+        return value.content or b"" if value.file is None else self.texts[value.file]
+
+    async def loaded(self) -> Results:
+        """Return the same, with the texts read that are sent as strings; all else is sent piece by piece."""
+        texts = {
+            value.file: await read_all(self.store.value(self.job, value))
+            for output in self.manifest.values()
+            for value in output.values
+            if value.file is not None and _is_text(value.media_type) and value.size <= LARGE
+        }
+        return replace(self, texts=texts) if texts else self
 
 
 def speaks_1_0(execute: Execute) -> bool:
@@ -200,7 +217,7 @@ def speaks_1_0(execute: Execute) -> bool:
     )
 
 
-def results_response(
+async def results_response(
     request: Request, results: Results, prefer: Preferences, profiles: Sequence[str], *, executing: bool
 ) -> Response:  # fmt: skip
     """Return the results of a job in the shape that its request and this one ask for (X-SERVE).
@@ -218,6 +235,7 @@ def results_response(
     executing : bool
         True for the answer to an execution, False for the results of a job.
     """
+    results = await results.loaded()
     execute, accept = results.execute, accept_of(request)
     if execute.outputs == {} and execute.response is None:
         if executing:
@@ -238,7 +256,7 @@ def results_response(
     if raw and len(names) > 1:
         return _document(request, results, prefer, headers, profile=False)
     if len(names) == 1:
-        return single_output(request, results, names[0], headers)
+        return _single_output(request, results, names[0], headers)
     if admits(accept, JSON):
         return _document(request, results, prefer, headers, profile=not (results.speaks_1_0 and executing))
     if admits(accept, MULTIPART):
@@ -246,10 +264,14 @@ def results_response(
     raise NotAcceptable(accept, [JSON, MULTIPART])
 
 
-def single_output(
+async def single_output(request: Request, results: Results, name: str, index: int | None = None) -> Response:
+    """Return one output as itself: its value in its own media type, or an array where several are allowed."""
+    return _single_output(request, await results.only([name]).loaded(), name, {}, index)
+
+
+def _single_output(
     request: Request, results: Results, name: str, headers: Mapping[str, str], index: int | None = None
 ) -> Response:  # fmt: skip
-    """Return one output as itself: its value in its own media type, or an array where several are allowed."""
     output = results.manifest.get(name)
     if output is None:
         raise OutputNotProduced(results.job.id, name)
@@ -265,7 +287,7 @@ def single_output(
     chosen = choose(accept, _alternatives(value))
     content, tag = results.part(value), f'"{value.sha256[:32]}"'
     if chosen == JSON and not is_json(value.media_type):
-        content, tag = msgspec.json.encode(_text(results, value)), f'"{value.sha256[:28]}json"'
+        content, tag = msgspec.json.encode(results.text(value).decode(errors="replace")), f'"{value.sha256[:28]}json"'
         return file_response(request, content, media_type=JSON, tag=tag, headers=dict(headers))
     if chosen == "text/plain" and value.media_type != "text/plain" and isinstance(content, bytes):
         literal = msgspec.json.decode(content)
@@ -274,10 +296,14 @@ def single_output(
             f'"{value.sha256[:28]}text"',
         )
         return file_response(request, content, media_type="text/plain; charset=utf-8", tag=tag, headers=dict(headers))
+    if value.size > LARGE and request.method != "HEAD" and not matches(header(request, "if-none-match"), tag):
+        signed = results.store.signed_url(results.job, value)  # signed for GET alone
+        if signed is not None:
+            return Response(status_code=303, headers={**headers, "location": signed, "cache-control": "no-store"})
     media_type = f"{value.media_type}; charset=utf-8" if value.media_type == "text/plain" else value.media_type
     if value.file is not None and not is_json(value.media_type):
         headers = {**headers, "content-disposition": disposition("inline", value.file)}
-    return file_response(request, content, media_type=media_type, tag=tag, headers=dict(headers))
+    return file_response(request, content, media_type=media_type, tag=tag, sha256=value.sha256, headers=dict(headers))
 
 
 def _alternatives(value: StoredValue) -> list[str]:
@@ -370,7 +396,8 @@ def _inline(results: Results, value: StoredValue, *, bare: bool) -> list[Part]:
     """Return a value as it stands in a results document: literals bare, everything else qualified."""
     content = results.part(value)
     if is_json(value.media_type):
-        if bare or (value.media_type == JSON and _first_byte(content) != b"{"):
+        is_object = content[:1] == b"{" if isinstance(content, bytes) else value.is_object
+        if bare or (value.media_type == JSON and not is_object):
             return [content]
         tail = b',"mediaType":' + msgspec.json.encode(value.media_type) + b"}"
         return [b'{"value":', content, tail]
@@ -378,7 +405,7 @@ def _inline(results: Results, value: StoredValue, *, bare: bool) -> list[Part]:
     if _is_text(value.media_type) and value.size <= LARGE and (text := _decoded(results, value)) is not None:
         return [b'{"value":' + msgspec.json.encode(text) + b',"mediaType":' + media_type + b"}"]
     encoded: Part = (
-        FilePart(content.path, content.size, base64=True)
+        FilePart(content.file, content.size, base64=True)
         if isinstance(content, FilePart)
         else base64.b64encode(content)
     )
@@ -387,7 +414,7 @@ def _inline(results: Results, value: StoredValue, *, bare: bool) -> list[Part]:
 
 def _link(results: Results, name: str, index: int, value: StoredValue, *, many: bool) -> bytes:
     link = Link(
-        href=value.href or f"{results.here}/{name}" + (f"/{index}" if many else ""),
+        href=_address(results, name, index if many else None, value),
         rel="item",
         type=value.media_type,
         title=value.title or name,
@@ -395,10 +422,16 @@ def _link(results: Results, name: str, index: int, value: StoredValue, *, many: 
     return msgspec.json.encode(link)
 
 
+def _address(results: Results, name: str, index: int | None, value: StoredValue) -> str:
+    """Return where a value is found that a document only refers to."""
+    own = f"{results.here}/{name}" + ("" if index is None else f"/{index}")
+    return value.href or results.store.signed_url(results.job, value) or own
+
+
 def _reference_links(results: Results) -> str:
     """Return one ``Link`` header value per output."""
     return ", ".join(
-        f'<{value.href or f"{results.here}/{name}"}>; rel="item"; type="{value.media_type}"; title="{name}"'
+        f'<{_address(results, name, None, value)}>; rel="item"; type="{value.media_type}"; title="{name}"'
         for name, output in results.manifest.items()
         for value in output.values
     )
@@ -412,7 +445,7 @@ def _multipart(results: Results, headers: Mapping[str, str]) -> Response:
         identifier = name if index is None else f"{name}.{index}"
         head = f"--{boundary}\r\nContent-ID: <{identifier}>\r\nContent-Type: {value.media_type}\r\n"
         if results.by_reference(name) or value.href is not None:
-            place = value.href or f"{results.here}/{name}" + ("" if index is None else f"/{index}")
+            place = _address(results, name, index, value)
             parts.append(f"{head}Content-Location: {place}\r\nContent-Length: 0\r\n\r\n\r\n".encode())
         else:
             parts += [f"{head}Content-Length: {value.size}\r\n\r\n".encode(), results.part(value), b"\r\n"]
@@ -438,23 +471,10 @@ def _is_text(media_type: str) -> bool:
 
 def _decoded(results: Results, value: StoredValue) -> str | None:
     """Return text as such; None when its bytes are not UTF-8."""
-    content = results.part(value)
     try:
-        return (content.path.read_bytes() if isinstance(content, FilePart) else content).decode()
+        return results.text(value).decode()
     except UnicodeDecodeError:
         return None
-
-
-def _text(results: Results, value: StoredValue) -> str:
-    content = results.part(value)
-    return (content.path.read_bytes() if isinstance(content, FilePart) else content).decode(errors="replace")
-
-
-def _first_byte(content: Part) -> bytes:
-    if isinstance(content, bytes):
-        return content[:1]
-    with content.path.open("rb") as file:
-        return file.read(1)
 
 
 def _is_bbox(description: ProcessDescription | None, name: str) -> bool:

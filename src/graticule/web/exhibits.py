@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
 
+from graticule.data.storage import read_all
 from graticule.jobs.job import StoredValue
 from graticule.processes.formats import essence, is_json
-from graticule.web.documents import Results
+from graticule.web.documents import LARGE, Results
 from graticule.web.outlines import Outline, features_of, outline
 from graticule.web.responses import FilePart
 
@@ -63,12 +64,9 @@ class Exhibit:
     too_large: bool = False
 
 
-def exhibits(results: Results) -> list[Exhibit]:
+async def exhibits(results: Results) -> list[Exhibit]:
     """Return the outputs of a job as a page shows them, in the order of the process's description."""
-    return list(_exhibits(results))
-
-
-def _exhibits(results: Results) -> Iterator[Exhibit]:
+    found = []
     described = results.description.outputs if results.description is not None else {}
     for name, output in results.manifest.items():
         about = described.get(name)
@@ -85,11 +83,12 @@ def _exhibits(results: Results) -> Iterator[Exhibit]:
                 size=value.size,
                 sha256=value.sha256,
             )
-            shown = _shown(results, value, f"{place}/{index}/preview.png")
-            yield replace(begun, **shown)
+            shown = await _shown(results, value, f"{place}/{index}/preview.png")
+            found.append(replace(begun, **shown))
+    return found
 
 
-def _shown(results: Results, value: StoredValue, preview: str) -> dict[str, Any]:
+async def _shown(results: Results, value: StoredValue, preview: str) -> dict[str, Any]:
     """Return how a value is shown: its kind, and what that needs."""
     if value.href is not None:
         return {"kind": "link"}
@@ -97,21 +96,22 @@ def _shown(results: Results, value: StoredValue, preview: str) -> dict[str, Any]
     if media_type in _RASTERS:
         return {"kind": "raster", "picture": preview}
     if media_type in _PICTURES:
-        return {"kind": "picture", "too_large": value.size > PICTURE_BYTES}
+        # A page shows nothing from other hosts, and so no picture to which it would be redirected.
+        return {"kind": "picture", "too_large": value.size > (LARGE if results.store.signs else PICTURE_BYTES)}
     if is_json(media_type):
-        return _json(results, value)
+        return await _json(results, value)
     if media_type.startswith("text/") or media_type in ("application/xml", "application/yaml"):
         if value.size > SHOWN_BYTES:
             return {"too_large": True}
-        return {"kind": "text", "value": _content(results, value).decode(errors="replace")}
+        return {"kind": "text", "value": (await _content(results, value)).decode(errors="replace")}
     return {}
 
 
-def _json(results: Results, value: StoredValue) -> dict[str, Any]:
+async def _json(results: Results, value: StoredValue) -> dict[str, Any]:
     if value.size > MAP_BYTES:
         return {"too_large": True}
     try:
-        document = msgspec.json.decode(_content(results, value))
+        document = msgspec.json.decode(await _content(results, value))
     except msgspec.DecodeError:
         return {}
     features = features_of(document)
@@ -126,9 +126,9 @@ def _json(results: Results, value: StoredValue) -> dict[str, Any]:
     return {"kind": "tree", "value": document}
 
 
-def _content(results: Results, value: StoredValue) -> bytes:
+async def _content(results: Results, value: StoredValue) -> bytes:
     part = results.part(value)
-    return part.path.read_bytes() if isinstance(part, FilePart) else part
+    return await read_all(part.file) if isinstance(part, FilePart) else part
 
 
 def _is_tabular(document: Sequence[Any]) -> bool:

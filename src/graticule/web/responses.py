@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
+import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,16 +17,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graticule.errors import InvalidRange
+from graticule.data.storage import Readable
+from graticule.errors import ContentLost, InvalidRange, StorageUnavailable
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.web import pages
 from graticule.web.negotiation import preferred_profile, profile_uri, wanted_media_type
 from graticule.web.requests import base_of, header, visit_of
 
+log = logging.getLogger("graticule.web")
+
 VARY = "Accept, Prefer, Accept-Profile, Authorization, Origin"
 CONTENT_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "sandbox; default-src 'none'"}
 """What content of processes and users is sent with: a browser that shows it gives it no rights on this site."""
-_CHUNK = 256 * 1024
 
 
 def answer(
@@ -141,7 +143,7 @@ def matches(if_none_match: str, tag: str) -> bool:
 class FilePart:
     """A file that is part of an answer."""
 
-    path: Path
+    file: Readable
     size: int
     base64: bool = False
     """True: its content is sent base64-encoded."""
@@ -182,49 +184,94 @@ class ContentResponse(Response):
         start: int = 0,
         stop: int | None = None,
     ) -> None:
+        total = sum(part.sent if isinstance(part, FilePart) else len(part) for part in parts)
+        length = (total if stop is None else stop) - start
         self._parts = parts
         self._start = start
-        total = sum(part.sent if isinstance(part, FilePart) else len(part) for part in parts)
-        self._length = (total if stop is None else stop) - start
+        self._stop = start + length if not any(isinstance(part, FilePart) and part.base64 for part in parts) else None
+        self._leading = next((place for place, part in enumerate(parts) if isinstance(part, FilePart)), len(parts))
+        self._begun: list[bytes] = []
+        self._rest: AsyncGenerator[bytes] | None = None
         self.status_code = status
         self.media_type = None
         self.background = None
         self.body = b""
-        self.init_headers({**(headers or {}), "content-type": media_type, "content-length": str(self._length)})
+        self.init_headers({**(headers or {}), "content-type": media_type, "content-length": str(length)})
+
+    async def prepare(self) -> None:
+        """Read the beginning of the first file, so that what is wrong with the storage is said before the head."""
+        pieces = self._pieces()
+        async for piece in pieces:
+            self._begun.append(piece)
+            if len(self._begun) > self._leading:
+                break
+        self._rest = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
-            async for chunk in self._chunks():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with aclosing(self._rest or self._pieces()) as rest:
+                for piece in self._begun:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                try:
+                    async for piece in rest:
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                except (ContentLost, StorageUnavailable) as error:
+                    # An answer that ends too early is all that can be said now; the server closes the connection.
+                    log.warning("an answer was broken off: %s", error)
+                    return
         await send({"type": "http.response.body", "body": b""})
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncGenerator[bytes]:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
-            else:
-                async for chunk in self._file(part):
-                    yield chunk
+                continue
+            content = await part.file.open(start=self._start, stop=self._stop if len(self._parts) == 1 else part.size)
+            pieces = _base64(content.pieces) if part.base64 else content.pieces
+            async with aclosing(content.pieces), aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
 
-    async def _file(self, part: FilePart) -> AsyncIterator[bytes]:
-        step = _CHUNK // 3 * 3  # so that encoded pieces join without padding
-        left = part.size if part.base64 else self._length if len(self._parts) == 1 else part.size
-        file = await asyncio.to_thread(part.path.open, "rb")
-        try:
-            if self._start:
-                file.seek(self._start)
-            while left > 0 and (chunk := await asyncio.to_thread(file.read, min(step, left))):
-                left -= len(chunk)
-                yield base64.b64encode(chunk) if part.base64 else chunk
-        finally:
-            file.close()
+
+async def _base64(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Encode pieces so that together they are the encoding of the whole: three bytes at a time."""
+    left = b""
+    async for piece in pieces:
+        whole = left + piece
+        end = len(whole) // 3 * 3
+        left = whole[end:]
+        if end:
+            yield base64.b64encode(whole[:end])
+    if left:
+        yield base64.b64encode(left)
 
 
 def file_response(
-    request: Request, part: Part, *, media_type: str, tag: str, headers: dict[str, str] | None = None
-) -> Response:  # fmt: skip
+    request: Request,
+    part: Part,
+    *,
+    media_type: str,
+    tag: str,
+    sha256: str = "",
+    headers: dict[str, str] | None = None,
+) -> Response:
     """Return one value or file, with ETag and ranges (RFC 9110 section 14; one range at a time).
+
+    Parameters
+    ----------
+    request : Request
+        Says which range is wanted, and what the client has.
+    part : bytes or FilePart
+        The content.
+    media_type : str
+        Its type.
+    tag : str
+        Its entity tag.
+    sha256 : str
+        Its checksum, where it is known: clients get it as ``Repr-Digest`` (RFC 9530), also with a range.
+    headers : dict, optional
+        Further headers.
 
     Raises
     ------
@@ -232,6 +279,8 @@ def file_response(
         If the range lies outside the content.
     """
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **(headers or {})}
+    if sha256:
+        headers["repr-digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
     if matches(header(request, "if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     size = part.size if isinstance(part, FilePart) else len(part)

@@ -190,6 +190,46 @@ def test_a_failure_of_the_source_has_its_sentence(source: Running, tmp_path: Pat
     assert not (tmp_path / "a").exists()
 
 
+OWN = "https://service.example/files/1/a.png"
+
+
+def signing(source: Running, path: str) -> FetchPolicy:
+    """What a job may fetch that refers to an own file, which the storage has; nothing else in private networks."""
+    return FetchPolicy(signed_files={OWN: source(path)}, max_bytes=100)
+
+
+def test_an_own_file_is_fetched_from_the_storage_wherever_that_is(source: Running, tmp_path: Path) -> None:
+    fetch_to(tmp_path / "a", OWN, signing(source, "plain?signature=secret"))
+
+    assert (tmp_path / "a").read_bytes() == CONTENT
+
+
+def test_parts_of_an_own_file_are_read_from_the_storage(source: Running) -> None:
+    with RemoteFile(OWN, signing(source, "ranged")) as remote:
+        assert remote.read_at(len(CONTENT) - 4, 4) == CONTENT[-4:]
+
+
+def test_another_address_of_the_storage_is_as_private_as_any(source: Running, tmp_path: Path) -> None:
+    with pytest.raises(Unfetchable, match="private address"):
+        fetch_to(tmp_path / "a", source("plain"), signing(source, "plain"))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("missing?signature=secret", "upload it, or run its job, again"),
+        ("busy?signature=secret", "the storage of this service"),
+    ],
+    ids=["gone", "busy"],
+)
+def test_a_fault_does_not_show_where_an_own_file_lies(source: Running, tmp_path: Path, path: str, words: str) -> None:
+    with pytest.raises(Unfetchable, match=words) as error:
+        fetch_to(tmp_path / "a", OWN, signing(source, path))
+
+    assert "secret" not in str(error.value)
+    assert "127.0.0.1" not in str(error.value)
+
+
 @pytest.mark.parametrize("path", ["plain", "endless"])
 def test_more_than_the_limit_is_not_taken(source: Running, tmp_path: Path, path: str) -> None:
     policy = FetchPolicy(allow_private_addresses=True, max_bytes=1000)

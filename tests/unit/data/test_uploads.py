@@ -6,18 +6,32 @@ from datetime import timedelta
 
 import pytest
 
-from graticule.data.uploads import Uploads, guess_type, safe_name
-from graticule.errors import InvalidBody, NoSuchFile, UploadConflict
+from graticule.data.storage import read_all
+from graticule.data.storages.local import LocalStorage
+from graticule.data.uploads import Uploads, guess_type, renew_uploads, safe_name
+from graticule.errors import InvalidBody, NoSuchFile, StorageUnavailable, UploadConflict
+
+pytestmark = pytest.mark.anyio
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def uploads(tmp_path):
+def storage(tmp_path):
+    return LocalStorage(tmp_path / "storage")
+
+
+@pytest.fixture
+def uploads(tmp_path, storage):
     samples = tmp_path / "samples"
     samples.mkdir()
     (samples / "dem.tif").write_bytes(b"II*\0sample")
-    return Uploads(tmp_path / "uploads", samples)
+    return uploads_of(tmp_path, storage, "one")
+
+
+def uploads_of(tmp_path, storage, server):
+    """The uploads as one server has them."""
+    return Uploads(storage, "default/uploads", staging=tmp_path / server, samples=tmp_path / "samples")
 
 
 @pytest.fixture
@@ -26,41 +40,39 @@ def two_hours_later(monkeypatch):
     return lambda: monkeypatch.setattr("graticule.data.uploads._now", lambda: time.time_ns() // 1000 + 7200 * 10**6)
 
 
-def kept(uploads: Uploads, content: bytes = b"abc", name: str = "a.txt", **told):
+async def kept(uploads: Uploads, content: bytes = b"abc", name: str = "a.txt", **told):
     upload = uploads.begin(name, **told)
     with uploads.append(upload.id, 0) as writer:
         writer.write(content)
-    return uploads.finish(upload.id, writer.sha256)
+    return await uploads.finish(upload.id, writer.sha256)
 
 
-def test_a_finished_file_is_found_by_its_address(uploads):
-    upload = kept(uploads, b"abc")
+async def test_a_finished_file_is_found_by_its_address(uploads):
+    upload = await kept(uploads, b"abc")
 
-    path = uploads.find(upload.address)
-
-    assert path is not None
-    assert path.read_bytes() == b"abc"
+    assert await uploads.has(upload.address)
+    assert await read_all(uploads.content(upload)) == b"abc"
     assert upload.size == 3
     assert upload.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_half_a_file_is_not_found(uploads):
+async def test_half_a_file_is_not_found(uploads):
     upload = uploads.begin("a.txt", length=6)
     with uploads.append(upload.id, 0) as writer:
         writer.write(b"abc")
 
-    assert uploads.find(upload.address) is None
-    assert uploads.get(upload.id).size == 3
-    assert uploads.complete() == []
+    assert not await uploads.has(upload.address)
+    assert (await uploads.get(upload.id)).size == 3
+    assert await uploads.complete() == []
 
 
-def test_a_file_is_continued_where_it_ended(uploads):
+async def test_a_file_is_continued_where_it_ended(uploads):
     upload = uploads.begin("a.txt", length=6)
     for offset, part in ((0, b"abc"), (3, b"def")):
         with uploads.append(upload.id, offset) as writer:
             writer.write(part)
 
-    done = uploads.finish(upload.id, writer.sha256)
+    done = await uploads.finish(upload.id, writer.sha256)
 
     assert done.sha256 == hashlib.sha256(b"abcdef").hexdigest()
 
@@ -84,54 +96,92 @@ def test_two_cannot_send_one_file_at_a_time(uploads):
         uploads.append(upload.id, 0)
 
 
-def test_an_empty_file_is_refused_and_gone(uploads):
+async def test_an_empty_file_is_refused_and_gone(uploads):
     upload = uploads.begin("a.txt")
 
     with pytest.raises(InvalidBody):
-        uploads.finish(upload.id)
+        await uploads.finish(upload.id)
     with pytest.raises(NoSuchFile):
-        uploads.get(upload.id)
+        await uploads.get(upload.id)
 
 
-def test_what_has_expired_is_not_found_though_nobody_swept(uploads, two_hours_later):
-    upload = kept(uploads, expiry=HOUR)
+async def test_what_has_expired_is_not_found_though_nobody_swept(uploads, two_hours_later):
+    upload = await kept(uploads, expiry=HOUR)
 
     two_hours_later()
 
-    assert uploads.find(upload.address) is None
-    assert uploads.complete() == []
+    assert not await uploads.has(upload.address)
+    assert await uploads.complete() == []
     with pytest.raises(NoSuchFile):
-        uploads.get(upload.id)
+        await uploads.get(upload.id)
 
 
-def test_sweeping_removes_what_has_expired_and_nothing_else(uploads, two_hours_later):
-    kept(uploads, expiry=HOUR)
+async def test_sweeping_removes_what_has_expired_and_nothing_else(uploads, two_hours_later):
+    await kept(uploads, expiry=HOUR)
     uploads.begin("begun.txt", length=6, expiry=HOUR)
-    stays = kept(uploads, expiry=3 * HOUR)
-    for_ever = kept(uploads)
+    stays = await kept(uploads, expiry=3 * HOUR)
+    for_ever = await kept(uploads)
 
     two_hours_later()
 
-    assert uploads.sweep() == 2
-    assert {upload.id for upload in uploads.complete()} == {stays.id, for_ever.id}
+    assert await uploads.sweep() == 2
+    assert {upload.id for upload in await uploads.complete()} == {stays.id, for_ever.id}
 
 
-def test_a_server_that_died_before_naming_a_file_names_it_later(uploads, tmp_path):
-    upload = kept(uploads, b"abc")
-    place = tmp_path / "uploads" / upload.id
-    (place / "a.txt").rename(place / ".part")
+def test_a_job_reads_a_file_where_it_lies(uploads):
+    place = uploads.place_of("0123456789abcdef0123456789abcdef/a.txt")
 
-    path = uploads.find(upload.address)
-
-    assert path is not None
-    assert path.read_bytes() == b"abc"
+    assert place.parts[-5:] == ("default", "uploads", "0123456789abcdef0123456789abcdef", "file", "a.txt")
 
 
-def test_samples_are_the_same_for_everybody(uploads):
-    path = uploads.find("samples/dem.tif")
+async def test_a_file_that_cannot_be_stored_is_stored_when_it_is_asked_for(uploads, tmp_path):
+    upload = uploads.begin("a.txt", length=3)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(b"abc")
+    (tmp_path / "storage").write_bytes(b"in the way")
+    with pytest.raises(StorageUnavailable):
+        await uploads.finish(upload.id)
+    (tmp_path / "storage").unlink()
 
-    assert path is not None
-    assert path.read_bytes() == b"II*\0sample"
+    assert await uploads.has(upload.address)
+    assert await read_all(uploads.content(upload)) == b"abc"
+
+
+async def test_a_server_that_died_before_storing_a_file_stores_it_later(uploads, tmp_path, storage):
+    upload = uploads.begin("a.txt", length=3)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(b"abc")
+
+    restarted = uploads_of(tmp_path, storage, "one")
+
+    assert (await restarted.get(upload.id)).complete
+    assert await read_all(restarted.content(upload)) == b"abc"
+
+
+async def test_every_server_finds_a_complete_file(uploads, tmp_path, storage):
+    upload = await kept(uploads, b"abc")
+
+    other = uploads_of(tmp_path, storage, "two")
+
+    assert await other.get(upload.id) == upload
+    assert await other.complete() == [upload]
+    assert await read_all(other.content(upload)) == b"abc"
+
+
+async def test_what_another_server_removed_is_gone(uploads, tmp_path, storage):
+    upload = await kept(uploads, b"abc")
+    assert await uploads.complete() == [upload]
+
+    await uploads_of(tmp_path, storage, "two").remove(upload.id)
+
+    assert await uploads.complete() == []
+    assert not await uploads.has(upload.address)
+
+
+async def test_samples_are_the_same_for_everybody(uploads):
+    assert await uploads.has("samples/dem.tif")
+    assert uploads.place_of("samples/dem.tif").read_bytes() == b"II*\0sample"
+    assert uploads.sample("dem.tif").read_bytes() == b"II*\0sample"
     assert [sample.name for sample in uploads.samples()] == ["dem.tif"]
 
 
@@ -148,15 +198,15 @@ def test_samples_are_the_same_for_everybody(uploads):
         "",
     ],
 )
-def test_no_address_leads_elsewhere(uploads, address):
-    assert uploads.find(address) is None
+async def test_no_address_leads_elsewhere(uploads, address):
+    assert not await uploads.has(address)
 
 
-def test_the_document_beside_a_file_is_not_served(uploads):
-    upload = kept(uploads)
+async def test_the_document_beside_a_file_is_not_served(uploads):
+    upload = await kept(uploads)
 
-    assert uploads.find(f"{upload.id}/.upload.json") is None
-    assert uploads.find(f"{upload.id}/other.txt") is None
+    assert not await uploads.has(f"{upload.id}/upload.json")
+    assert not await uploads.has(f"{upload.id}/other.txt")
 
 
 @pytest.mark.parametrize(
@@ -207,3 +257,28 @@ def test_a_vague_media_type_is_replaced_by_what_the_ending_means(uploads, said, 
 def test_spatial_files_have_types():
     assert guess_type("a.geojson") == "application/geo+json"
     assert guess_type("a.unknown-ending") == "application/octet-stream"
+
+
+@pytest.mark.parametrize("kept_as", ["file", ".part"], ids=["whole", "not renamed yet"])
+async def test_uploads_of_an_earlier_version_are_found_at_their_places_of_today(tmp_path, uploads, kept_as):
+    identifier = "0123456789abcdef" * 2
+    place = tmp_path / "storage" / "default" / "uploads" / identifier
+    place.mkdir(parents=True)
+    (place / kept_as).write_bytes(b"abc")
+    (place / ".upload.json").write_text(f'{{"id": "{identifier}", "name": "file", "size": 3, "sha256": "00"}}')
+
+    renew_uploads(place.parent)
+    renew_uploads(place.parent)
+
+    assert await uploads.has(f"{identifier}/file")
+    assert await read_all(uploads.content(await uploads.get(identifier))) == b"abc"
+    assert sorted(path.name for path in place.iterdir()) == ["file", "upload.json"]
+
+
+async def test_an_upload_of_another_actor_is_as_one_that_is_not_there(uploads):
+    upload = await kept(uploads, b"abc", actor="ada")
+
+    assert await uploads.has(upload.address, actor="ada")
+    assert await uploads.has(upload.address)
+    assert not await uploads.has(upload.address, actor="bob")
+    assert await uploads.has("samples/dem.tif", actor="bob")

@@ -1,11 +1,41 @@
-"""Keep files in a folder of this machine."""
+"""Keep files in a folder of this machine, or of one that all machines have mounted."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from graticule.data.storage import NO_TYPES, PIECE_BYTES, Content, StoredFile
+from graticule.errors import ContentLost, StorageUnavailable
+
+T = TypeVar("T")
+
+_DRAFT = ".draft-"
+"""What names begin with until all bytes are there; no key has such a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of this machine."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    async def open(self, *, start: int = 0, stop: int | None = None) -> Content:
+        found = await _threaded(_look_at, self.path, self.path.name)
+        if found is None:
+            raise ContentLost(self.path.name)
+        return Content(file=found, pieces=_pieces(self.path, start, found.size if stop is None else stop))
 
 
 class LocalStorage:
@@ -20,40 +50,145 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
 
-    def store_folder(self, source: Path, key: str) -> None:
-        target = self.path_of(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, target)
-        _flush_folder(target)
-        _flush_folder(target.parent)
+    async def store_folder(self, source: Path, key: str, *, media_types: Mapping[str, str] = NO_TYPES) -> None:
+        await _threaded(_store, source, self._place(key), _move)
 
-    def check(self) -> None:
-        with tempfile.TemporaryFile(dir=self._root) as file:
-            file.write(b"graticule")
-            file.flush()
+    async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
+        await _threaded(_store, source, self._place(key), _copy)
 
-    def path_of(self, key: str) -> Path:
+    async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
+        path = self._place(key)
+        found = await _threaded(_look_at, path, key)
+        if found is None:
+            raise ContentLost(key)
+        return Content(file=found, pieces=_pieces(path, start, found.size if stop is None else stop))
+
+    async def find(self, key: str) -> StoredFile | None:
+        return await _threaded(_look_at, self._place(key), key)
+
+    async def files(self, key: str) -> AsyncIterator[StoredFile]:
+        for file in await _threaded(self._list, key):
+            yield file
+
+    async def remove(self, key: str) -> None:
+        await _threaded(_remove, self._place(key))
+
+    async def check(self) -> None:
+        await _threaded(_write_little, self._root)
+
+    def path_of(self, key: str) -> Path | None:
+        return self._place(key)
+
+    def signed_url(self, key: str, *, seconds: int) -> str | None:
+        return None
+
+    def _place(self, key: str) -> Path:
         path = self._root / key
         if ".." in path.parts or not path.is_relative_to(self._root):
             raise ValueError(f"{key!r} leads out of the storage")
         return path
 
-    def exists(self, key: str) -> bool:
-        return self.path_of(key).exists()
+    def _list(self, key: str) -> list[StoredFile]:
+        found = []
+        for place, folders, names in os.walk(self._place(key)):
+            folders[:] = [name for name in folders if not name.startswith(_DRAFT)]
+            for name in names:
+                path = Path(place, name)
+                if not name.startswith(_DRAFT) and (file := _look_at(path, path.relative_to(self._root).as_posix())):
+                    found.append(file)
+        return found
 
-    def remove(self, key: str) -> None:
-        path = self.path_of(key)
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+
+async def _threaded(work: Callable[..., T], *arguments: object) -> T:
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except OSError as error:
+        raise _unavailable(error) from error
 
 
-def _flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; files were flushed when they were written."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _unavailable(error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"the storage cannot be used ({error.strerror or error})", "storage.folder")
+
+
+def _look_at(path: Path, key: str) -> StoredFile | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    etag = f'"{status.st_size:x}-{status.st_mtime_ns:x}"'
+    return StoredFile(key=key, size=status.st_size, etag=etag, modified=status.st_mtime)
+
+
+async def _pieces(path: Path, start: int, stop: int) -> AsyncGenerator[bytes]:
+    left = stop - start
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            file.seek(start)
+            while left > 0 and (piece := await asyncio.to_thread(file.read, min(PIECE_BYTES, left))):
+                left -= len(piece)
+                yield piece
+        finally:
+            file.close()
+    except FileNotFoundError as error:
+        raise ContentLost(path.name) from error
+    except OSError as error:
+        raise _unavailable(error) from error
+
+
+def _store(source: Path, target: Path, bring: Callable[[Path, Path], None]) -> None:
+    """Bring a file or folder to its place by way of another name beside it, so that nobody sees half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+    try:
+        bring(source, draft)
+        if target.is_dir():
+            shutil.rmtree(target)  # left by an attempt of the same source
+        draft.replace(target)
+    except BaseException:
+        if draft.exists() and not source.exists():
+            draft.replace(source)
+        _remove(draft)
+        raise
+    _flush(target.parent)
+
+
+def _move(source: Path, draft: Path) -> None:
+    """Move a folder; where it lies on another disk, by a copy that is durable before the source goes."""
+    _flush(source)
+    try:
+        source.rename(draft)
+    except OSError:
+        shutil.copytree(source, draft)
+        for place, _, names in os.walk(draft):
+            for name in names:
+                _flush(Path(place, name))
+            _flush(Path(place))
+        shutil.rmtree(source)
+
+
+def _copy(source: Path, draft: Path) -> None:
+    shutil.copyfile(source, draft)
+    _flush(draft)
+
+
+def _write_little(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"graticule")
+        file.flush()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

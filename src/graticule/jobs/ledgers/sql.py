@@ -442,6 +442,20 @@ class SqlLedger(ABC):
         rows = rows[: query.limit]
         return Page([_job(row[1:]) for row in rows], rows[-1][0] if more else None)
 
+    async def expirable(
+        self, workspace: str, *, before: int, limit: int, only: Sequence[str] = (), without: Sequence[str] = ()
+    ) -> list[Job]:
+        conditions = "".join(
+            f" AND process {word} ({', '.join('?' * len(names))})"
+            for word, names in (("IN", only), ("NOT IN", without))
+            if names
+        )
+        sql = (
+            f"{SELECT} WHERE workspace=? AND finished<? AND status='successful'"
+            f" AND (keeping='' OR keeping='expiring'){conditions} ORDER BY finished LIMIT ?"
+        )
+        return [_job(row) for row in await self._read(sql, (workspace, before, *only, *without, limit))]
+
     async def lanes(self) -> dict[Lane, int]:
         rows = await self._read("SELECT lane, count(*) FROM jobs WHERE status='accepted' GROUP BY lane", ())
         return {parse_lane(name): count for name, count in rows}

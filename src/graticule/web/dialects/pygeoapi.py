@@ -113,7 +113,7 @@ async def execute(request: Request) -> Response:
     if not job.ended:
         await jobs.let_go(submission, seconds=limit)
         return _json({}, 201, headers)
-    results = _results(request, job, offer.description)
+    results = await _results(request, job, offer.description)
     if request.query_params.get("response", asked.get("response", "document")) == "raw":
         return _raw(results, headers)
     return ContentResponse([b'{"outputs":', *_outputs(results), b"}"], media_type=JSON, headers=headers)
@@ -231,7 +231,7 @@ async def get_results(request: Request) -> Response:
     if job.status == "failed":
         return _json({"code": _INVALID, "description": f"job failed: {job.message or 'see its log'}"}, 400)
     catalog = workspace_of(request).jobs.catalog
-    return _raw(_results(request, job, catalog.get(job.process).description), {})
+    return _raw(await _results(request, job, catalog.get(job.process).description), {})
 
 
 async def _job(request: Request) -> Job:
@@ -289,9 +289,9 @@ def _moment(microseconds: int) -> str | None:
 # --- outputs -----------------------------------------------------------------------------------------------------
 
 
-def _results(request: Request, job: Job, description: ProcessDescription) -> Results:
+async def _results(request: Request, job: Job, description: ProcessDescription) -> Results:
     require_success(job)
-    return Results(
+    results = Results(
         job=job,
         manifest=job.outputs(),
         execute=Execute(),
@@ -299,6 +299,7 @@ def _results(request: Request, job: Job, description: ProcessDescription) -> Res
         store=workspace_of(request).jobs.engine.results,
         base=base_of(request),
     )
+    return await results.loaded()
 
 
 def _raw(results: Results, headers: dict[str, str]) -> Response:
@@ -349,10 +350,9 @@ def _inline(results: Results, value: StoredValue) -> list[Part]:
     if is_json(value.media_type):
         return [content]
     if value.media_type.startswith("text/") and value.size <= LARGE:
-        text = content.path.read_bytes() if isinstance(content, FilePart) else content
-        return [msgspec.json.encode(text.decode(errors="replace"))]
+        return [msgspec.json.encode(results.text(value).decode(errors="replace"))]
     encoded: Part = (
-        FilePart(content.path, content.size, base64=True)
+        FilePart(content.file, content.size, base64=True)
         if isinstance(content, FilePart)
         else base64.b64encode(content)
     )

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graticule.errors import GraticuleError, InvalidParameter, JobGone, NoSuchJob, NotFound
+from graticule.errors import (
+    ContentLost,
+    GraticuleError,
+    InvalidParameter,
+    JobGone,
+    NoSuchJob,
+    NotFound,
+    StorageUnavailable,
+)
 from graticule.jobs.job import Job
 from graticule.jobs.log import PROCESS, Logs, OpenLog, whole_characters
 from graticule.jobs.manager import JobManager
@@ -79,7 +87,7 @@ _LAST_ID = "[0-9]+(/[0-9]+)?"
         ),
         Answer(status=204, description="The job has ended and all was told; do not come again."),
     ),
-    problems=(NoSuchJob, JobGone, InvalidParameter),
+    problems=(NoSuchJob, JobGone, InvalidParameter, StorageUnavailable),
     head=False,
 )
 async def get_events(request: Request) -> Response:
@@ -129,12 +137,12 @@ class _Follower:
                 job = watch.job
                 assert job is not None
                 if not job.ended:
-                    for event in self._state(job):
+                    for event in await self._state(job):
                         yield event
                 async for event in self._log(job, watch):
                     yield event
                 if job.ended:
-                    for event in self._state(job):
+                    for event in await self._state(job):
                         yield event
                     return
                 if not await self._rest(job, watch):
@@ -166,14 +174,14 @@ class _Follower:
     def _silent_s(self) -> float:
         return time.monotonic() - self.heard
 
-    def _state(self, job: Job) -> list[bytes]:
+    async def _state(self, job: Job) -> list[bytes]:
         """Return the event that tells the state of a job, if it is news."""
         before, self.told = self.told, job
         if before is None and job.revision == self.revision and not job.ended:
             return []
         self.revision = job.revision
         if before is None or before.status != job.status:
-            document = status_info(job, self.base, steps=self.logs.steps(job))
+            document = status_info(job, self.base, steps=await self.logs.steps(job))
             return [self._event("status", document)]
         if (before.progress, before.message) == (job.progress, job.message):
             return []
@@ -184,9 +192,12 @@ class _Follower:
     async def _log(self, job: Job, watch: Watch) -> AsyncGenerator[bytes]:
         """Yield what the log has gained."""
         if self.opened is None:
-            self.opened = await self.logs.open(job, self.step)
+            self.opened = await self.logs.open(job, self.step, ended_only=True)
         while self.opened is not None and not watch.over and self.offset < self.opened.size:
-            data = await self.opened.read(self.offset, _PIECE)
+            try:
+                data = await self.opened.read(self.offset, _PIECE)
+            except ContentLost:
+                return
             more = not job.ended or self.offset + len(data) < self.opened.size
             data = (whole_characters(data) if more else data) or (data if len(data) == _PIECE else b"")
             if not data:
@@ -232,9 +243,11 @@ class _EventStream(Response):
             leaving = asyncio.get_running_loop().create_task(_left(receive))
             leaving.add_done_callback(lambda _: watch.end())
             try:
-                async with aclosing(self._follower.events(watch)) as events:
-                    async for event in events:
-                        await send({"type": "http.response.body", "body": event, "more_body": True})
+                # The end is not told before the log; whoever follows comes again when the storage does not answer.
+                with suppress(StorageUnavailable):
+                    async with aclosing(self._follower.events(watch)) as events:
+                        async for event in events:
+                            await send({"type": "http.response.body", "body": event, "more_body": True})
             finally:
                 leaving.cancel()
         await send({"type": "http.response.body", "body": b""})

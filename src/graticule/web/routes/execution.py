@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    ContentLost,
     InvalidBody,
     InvalidInputs,
     InvalidParameter,
@@ -17,6 +18,7 @@ from graticule.errors import (
     LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
+    StorageUnavailable,
     SyncTimeout,
     TooLarge,
     TooManyJobs,
@@ -70,7 +72,7 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable, KeyReused, TooManyJobs,
+    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
 )  # fmt: skip
 
 
@@ -112,10 +114,10 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     job = await _wait(request, jobs, submission, mode)
     if not job.ended:
         return created(request, await jobs.let_go(submission, seconds=mode.timeout), mode)
-    return finished(request, job, body, offer.description, mode)
+    return await finished(request, job, body, offer.description, mode)
 
 
-def finished(
+async def finished(
     request: Request, job: Job, execute: Execute, description: ProcessDescription, mode: Mode
 ) -> Response:  # fmt: skip
     """Return the answer to an execution whose job has ended: its results, or why there are none."""
@@ -128,7 +130,7 @@ def finished(
         store=workspace_of(request).jobs.engine.results,
         base=base_of(request),
     )
-    response = results_response(request, results, prefer_of(request), profiles_of(request), executing=True)
+    response = await results_response(request, results, prefer_of(request), profiles_of(request), executing=True)
     # The result came in time: whoever preferred a job did not get one.
     applied = [one for one in mode.applied if one != RESPOND_ASYNC]
     if applied:

@@ -7,6 +7,7 @@ import base64
 import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -18,14 +19,17 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from graticule.data.storages.local import LocalFile
 from graticule.data.uploads import OCTETS, SAMPLES, PartWriter, Upload, Uploads, guess_type
 from graticule.errors import (
     AccessDenied,
+    ContentLost,
     InvalidBody,
     InvalidParameter,
     InvalidRange,
     NoSuchFile,
     NotAcceptable,
+    StorageUnavailable,
     TooLarge,
     UnsupportedMediaType,
     UploadConflict,
@@ -123,7 +127,7 @@ class FileList(Document, frozen=True, kw_only=True):
         ),
         Answer(status=412, description="Another version of tus is spoken here.", headers=("Tus-Version",)),
     ),
-    problems=(InvalidBody, InvalidParameter, TooLarge),
+    problems=(InvalidBody, InvalidParameter, TooLarge, StorageUnavailable),
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
@@ -164,7 +168,15 @@ async def upload_file(request: Request) -> Response:
         ),
         Answer(status=412, description="Another version of tus is spoken here.", headers=("Tus-Version",)),
     ),
-    problems=(NoSuchFile, InvalidParameter, InvalidBody, UploadConflict, UnsupportedMediaType, TooLarge),
+    problems=(
+        NoSuchFile,
+        InvalidParameter,
+        InvalidBody,
+        UploadConflict,
+        UnsupportedMediaType,
+        TooLarge,
+        StorageUnavailable,
+    ),
 )
 async def continue_upload(request: Request) -> Response:
     """Send the next part of a file (tus)."""
@@ -173,6 +185,8 @@ async def continue_upload(request: Request) -> Response:
     upload = await _own(request)
     _require_part(request)
     offset = _number(request, "upload-offset")
+    if upload.complete:
+        raise UploadConflict(upload.name, upload.size)
     upload = await _take_part(request, upload.id, offset, upload.length)
     return Response(status_code=204, headers={**_tus(upload), "upload-offset": str(upload.size)})
 
@@ -204,8 +218,8 @@ async def _take_part(request: Request, identifier: str, offset: int, length: int
     finally:
         await asyncio.to_thread(writer.close)
     if writer.size == length:
-        return await asyncio.to_thread(files.finish, identifier, writer.sha256)
-    return await asyncio.to_thread(files.get, identifier)
+        return await files.finish(identifier, writer.sha256)
+    return await files.get(identifier)
 
 
 async def _receive(request: Request, name: str, media_type: str, content: AsyncIterator[bytes]) -> Upload:
@@ -217,12 +231,12 @@ async def _receive(request: Request, name: str, media_type: str, content: AsyncI
         async for piece in _pieces(_limited(content, limit)):
             await asyncio.to_thread(writer.write, piece)
         await asyncio.to_thread(writer.close)
-        return await asyncio.to_thread(files.finish, upload.id, writer.sha256)
+        return await files.finish(upload.id, writer.sha256)
     except ClientDisconnect as error:
-        await asyncio.to_thread(_give_up, files, writer)
+        await _give_up(files, writer)
         raise InvalidBody("the body ended before it was complete") from error
     except BaseException:
-        await asyncio.to_thread(_give_up, files, writer)
+        await _give_up(files, writer)
         raise
 
 
@@ -236,9 +250,10 @@ async def _limited(content: AsyncIterator[bytes], limit: int) -> AsyncIterator[b
         yield chunk
 
 
-def _give_up(files: Uploads, writer: PartWriter) -> None:
-    writer.close()
-    files.remove(writer.upload.id)
+async def _give_up(files: Uploads, writer: PartWriter) -> None:
+    await asyncio.to_thread(writer.close)
+    with suppress(StorageUnavailable):  # that has nothing of it
+        await files.remove(writer.upload.id)
 
 
 def _begin(request: Request, name: str, media_type: str, length: int = 0) -> Upload:
@@ -383,7 +398,7 @@ class _Form:
             content=((JSON, "fileList"), (HTML, "")),
         ),
     ),
-    problems=(InvalidParameter, NotAcceptable),
+    problems=(InvalidParameter, NotAcceptable, StorageUnavailable),
 )
 async def list_files(request: Request) -> Response:
     """List the files that inputs can refer to."""
@@ -391,7 +406,7 @@ async def list_files(request: Request) -> Response:
     check_parameters(query, "limit", "offset", "f")
     limit, offset = limit_of(query, limits.page_size, limits.page_max), offset_of(query)
     files = workspace_of(request).files
-    uploads = [upload for upload in await asyncio.to_thread(files.complete) if _is_own(request, upload)]
+    uploads = [upload for upload in await files.complete() if _is_own(request, upload)]
     samples = files.samples()
     page = [_file(upload, base) for upload in uploads[offset : offset + limit]]
     page += [_sample(path, base) for path in samples[max(0, offset - len(uploads)) :][: limit - len(page)]]
@@ -408,7 +423,7 @@ async def list_files(request: Request) -> Response:
     "/files/{fileID}",
     parameters=(_FILE_ID, F),
     answers=(Answer(status=200, description="What is known of it.", content=((JSON, "file"), (HTML, ""))),),
-    problems=(NoSuchFile, InvalidParameter, NotAcceptable),
+    problems=(NoSuchFile, InvalidParameter, NotAcceptable, StorageUnavailable),
 )
 async def describe_file(request: Request) -> Response:
     """Tell name, size, checksum and expiry of an uploaded file."""
@@ -424,60 +439,58 @@ async def describe_file(request: Request) -> Response:
             status=200,
             description="Its content. HEAD of a file that comes in parts tells where to continue.",
             content=(("*/*", ""),),
-            headers=("ETag", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable"),
+            headers=("ETag", "Repr-Digest", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable"),
         ),
         Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
     ),
-    problems=(NoSuchFile, InvalidRange, UploadConflict),
+    problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost, StorageUnavailable),
 )
 async def download_file(request: Request) -> Response:
     """Return a file."""
     files, identifier, name = workspace_of(request).files, request.path_params["fileID"], request.path_params["name"]
     if identifier == SAMPLES:
-        path = files.find(f"{SAMPLES}/{name}")
+        path = files.sample(name)
         if path is None:
             raise NoSuchFile(name)
         status = path.stat()
         tag = etag(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
-        return _content(request, FilePart(path, status.st_size), guess_type(name), tag)
+        return _content(request, FilePart(LocalFile(path), status.st_size), guess_type(name), tag)
     upload = await _own(request)
     if request.method == "HEAD" and (not upload.complete or "tus-resumable" in request.headers):
         progress = {"upload-offset": str(upload.size), "upload-length": str(upload.length), "cache-control": "no-store"}
         return Response(headers={**_tus(upload), **progress})
-    path = files.find(upload.address)
     if not upload.complete:
         raise UploadConflict(name, upload.size)
-    if path is None:
-        raise NoSuchFile(name)
-    return _content(request, FilePart(path, upload.size), upload.media_type, f'"{upload.sha256[:32]}"')
+    part = FilePart(files.content(upload), upload.size)
+    return _content(request, part, upload.media_type, f'"{upload.sha256[:32]}"', upload.sha256)
 
 
 @routes.delete(
     "/files/{fileID}",
     parameters=(_FILE_ID,),
     answers=(Answer(status=204, description="It is removed."),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, AccessDenied, StorageUnavailable),
     operation="delete_file_by_id",
 )
 @routes.delete(
     "/files/{fileID}/{name}",
     parameters=(_FILE_ID, _NAME),
     answers=(Answer(status=204, description="It is removed.", headers=("Tus-Resumable",)),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, AccessDenied, StorageUnavailable),
 )
 async def delete_file(request: Request) -> Response:
     """Remove a file before it expires."""
     if request.path_params["fileID"] == SAMPLES:
         raise AccessDenied(workspace_of(request).actor, "remove sample data")
     upload = await _own(request)
-    await asyncio.to_thread(workspace_of(request).files.remove, upload.id)
+    await workspace_of(request).files.remove(upload.id)
     return Response(status_code=204, headers={"tus-resumable": TUS})
 
 
 async def _own(request: Request) -> Upload:
     """Return the upload that the address names, if it is there and the actor's."""
     values = request.path_params
-    upload = await asyncio.to_thread(workspace_of(request).files.get, values["fileID"])
+    upload = await workspace_of(request).files.get(values["fileID"])
     if values.get("name", upload.name) != upload.name or not _is_own(request, upload):
         raise NoSuchFile(values.get("name", values["fileID"]))
     return upload
@@ -488,14 +501,14 @@ def _is_own(request: Request, upload: Upload) -> bool:
     return not visit_of(request).parts.settings.security.tokens or upload.actor == workspace_of(request).actor
 
 
-def _content(request: Request, part: FilePart, media_type: str, tag: str) -> Response:
+def _content(request: Request, part: FilePart, media_type: str, tag: str, sha256: str = "") -> Response:
     """Return content that a stranger made: saved rather than shown, and with no rights if it is shown after all."""
     headers = {
-        "content-disposition": disposition("attachment", part.path.name),
+        "content-disposition": disposition("attachment", part.file.name),
         "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
     }
-    return file_response(request, part, media_type=media_type, tag=tag, headers=headers)
+    return file_response(request, part, media_type=media_type, tag=tag, sha256=sha256, headers=headers)
 
 
 # --- documents and headers ---------------------------------------------------------------------------------------

@@ -247,4 +247,4 @@ async def _keep(request: Request, sent: UploadFile) -> Upload:
             await asyncio.to_thread(writer.write, content)
     finally:
         await asyncio.to_thread(writer.close)
-    return await asyncio.to_thread(workspace.files.finish, begun.id, writer.sha256)
+    return await workspace.files.finish(begun.id, writer.sha256)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    ContentLost,
     Fault,
     InvalidBody,
     InvalidInputs,
@@ -23,6 +24,7 @@ from graticule.errors import (
     NoSuchJob,
     NoSuchProcess,
     NotAcceptable,
+    StorageUnavailable,
     SyncTimeout,
     TooLarge,
     UnsupportedMediaType,
@@ -95,6 +97,7 @@ _GONE = (NoSuchJob, JobGone)
 _READ = (InvalidBody, TooLarge, UnsupportedMediaType, UnsupportedSchema)
 _CHANGE_PROBLEMS = (
     *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked, LedgerUnavailable,
+    StorageUnavailable,
 )  # fmt: skip
 _CHANGED_ANSWER = Answer(
     status=200, description="The job as it is now.", content=((JSON, "statusInfo"), (HTML, "")), headers=("Location",)
@@ -189,7 +192,7 @@ async def change_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        JobFailed, SyncTimeout, LedgerUnavailable,
+        JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -213,7 +216,7 @@ async def start_job(request: Request) -> Response:
     ended = await jobs.wait(submission, seconds=mode.timeout)
     if not ended.ended:
         return created(asking, await jobs.let_go(submission, seconds=mode.timeout), mode, status=200)
-    return finished(asking, ended, execute, description, mode)
+    return await finished(asking, ended, execute, description, mode)
 
 
 _NO_MODE = Mode(waits=False, timeout=0, applied=())

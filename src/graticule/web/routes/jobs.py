@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    ContentLost,
     InvalidParameter,
     JobFailed,
     JobGone,
@@ -23,6 +24,8 @@ from graticule.errors import (
     OutputNotProduced,
     ResultNotAvailable,
     ResultNotReady,
+    ResultsExpired,
+    StorageUnavailable,
 )  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import JobQuery
@@ -93,7 +96,7 @@ _OUTPUTS = Parameter(
     explode=False,
 )
 _GONE = (NoSuchJob, JobGone)
-_NO_RESULT = (*_GONE, ResultNotReady, ResultNotAvailable, JobFailed)
+_NO_RESULT = (*_GONE, ResultsExpired, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost, StorageUnavailable)
 
 
 @routes.get(
@@ -136,12 +139,36 @@ async def get_job(request: Request) -> Response:
     answers=(
         Answer(status=200, description="It is dismissed, or was removed.", content=((JSON, "statusInfo"), (HTML, ""))),
     ),
-    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable),
+    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
 )
 async def dismiss_job(request: Request) -> Response:
     """Stop a job that waits or runs; remove one that has ended, with its results."""
     job = await workspace_of(request).jobs.dismiss(request.path_params["jobID"])
     return answer(request, status_info(job, base_of(request)), page="job", job=job)
+
+
+@routes.put(
+    "/jobs/{jobID}/pin",
+    parameters=(JOB_ID,),
+    answers=(Answer(status=204, description="Its results are kept until it is removed."),),
+    problems=(*_GONE, ResultsExpired, LedgerUnavailable),
+)
+async def pin_job(request: Request) -> Response:
+    """Keep the results of a job beyond the time for which results are kept."""
+    await workspace_of(request).jobs.pin(request.path_params["jobID"])
+    return Response(status_code=204)
+
+
+@routes.delete(
+    "/jobs/{jobID}/pin",
+    parameters=(JOB_ID,),
+    answers=(Answer(status=204, description="Its results are kept as long as those of others."),),
+    problems=(*_GONE, LedgerUnavailable),
+)
+async def unpin_job(request: Request) -> Response:
+    """Keep the results of a job no longer than others."""
+    await workspace_of(request).jobs.unpin(request.path_params["jobID"])
+    return Response(status_code=204)
 
 
 @routes.get(
@@ -168,11 +195,12 @@ async def get_results(request: Request) -> Response:
             _check_output(results, name)
         results = results.only(asked)
     if _wants_page(request):
+        shown = await exhibits(results)
         return answer(
-            request, await _status(request, results.job), page="results", exhibits=lambda: exhibits(results),
+            request, await _status(request, results.job), page="results", exhibits=lambda: shown,
             headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
         )  # fmt: skip
-    return results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
+    return await results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
 
 
 @routes.get(
@@ -180,10 +208,13 @@ async def get_results(request: Request) -> Response:
     parameters=(JOB_ID, OUTPUT_ID),
     answers=(
         Answer(
-            status=200, description="The value.", content=(("*/*", ""),), headers=("OGC-Output-Values-Count", "ETag")
+            status=200,
+            description="The value.",
+            content=(("*/*", ""),),
+            headers=("OGC-Output-Values-Count", "ETag", "Repr-Digest"),
         ),
         Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
-        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+        Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
 )
@@ -191,7 +222,7 @@ async def get_output(request: Request) -> Response:
     """Return one output of a job in its own media type."""
     results, name = await _results(request), request.path_params["outputID"]
     _check_output(results, name)
-    return single_output(request, results, name, {})
+    return await single_output(request, results, name)
 
 
 @routes.get(
@@ -204,9 +235,9 @@ async def get_output(request: Request) -> Response:
         ),
     ),
     answers=(
-        Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag",)),
+        Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag", "Repr-Digest")),
         Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
-        Answer(status=303, description="It is stored elsewhere.", headers=("Location",)),
+        Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
 )
@@ -218,7 +249,7 @@ async def get_output_value(request: Request) -> Response:
         raise InvalidParameter("index", index, "use a whole number of at least 0")
     if len(index) > _DIGITS:
         raise OutputNotProduced(results.job.id, f"{name}/{index}")
-    return single_output(request, results, name, {}, int(index))
+    return await single_output(request, results, name, int(index))
 
 
 def _wants_page(request: Request) -> bool:
@@ -231,9 +262,10 @@ def _wants_page(request: Request) -> bool:
 
 async def _shown(request: Request, job: Job) -> dict[str, Any]:
     """Return what the page of a job shows besides its status."""
+    shown = await exhibits(_results_of(request, job)) if job.status == "successful" else []
     notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
     return {
-        "exhibits": lambda: exhibits(_results_of(request, job)) if job.status == "successful" else [],
+        "exhibits": lambda: shown,
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
         "log": await _tail(request, job),
         "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
@@ -251,21 +283,25 @@ class Tail:
 
 async def _tail(request: Request, job: Job) -> Tail:
     """Return the last lines of what a job has printed."""
-    opened = await visit_of(request).parts.logs.open(job, PROCESS)
-    if opened is None:
-        return Tail("", 0)
+    opened = None
     try:
+        opened = await visit_of(request).parts.logs.open(job, PROCESS)
+        if opened is None:
+            return Tail("", 0)
         end = opened.size
         start = max(0, end - _TAIL)
         text = (await opened.read(start, end - start)).decode(errors="replace")
+    except (ContentLost, StorageUnavailable):  # all else is shown
+        return Tail("", 0)
     finally:
-        opened.close()
+        if opened is not None:
+            opened.close()
     return Tail((text.partition("\n")[2] or text) if start else text, end)
 
 
 async def _status(request: Request, job: Job) -> StatusInfo:
     place = await workspace_of(request).jobs.place(job)
-    return status_info(job, base_of(request), steps=visit_of(request).parts.logs.steps(job), place=place)
+    return status_info(job, base_of(request), steps=await visit_of(request).parts.logs.steps(job), place=place)
 
 
 async def _results(request: Request) -> Results:

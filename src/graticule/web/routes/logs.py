@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import quote
 
 import msgspec
@@ -10,7 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graticule.errors import InvalidParameter, InvalidRange, JobGone, NoSuchJob, NoSuchResource
+from graticule.errors import (
+    ContentLost,
+    InvalidParameter,
+    InvalidRange,
+    JobGone,
+    NoSuchJob,
+    NoSuchResource,
+    StorageUnavailable,
+)  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.log import PROCESS, Line, OpenLog, cut, iter_lines
 from graticule.ogc.common import JSON, Link
@@ -22,6 +31,7 @@ from graticule.web.responses import CONTENT_HEADERS, VARY, disposition, link_hea
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
+log = logging.getLogger("graticule.web")
 
 TEXT = "text/plain; charset=utf-8"
 PAGE_BYTES = 64 << 10
@@ -64,7 +74,7 @@ _F = Parameter(
             status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
         ),
     ),
-    problems=(NoSuchJob, JobGone, NoSuchResource, InvalidParameter, InvalidRange),
+    problems=(NoSuchJob, JobGone, NoSuchResource, InvalidParameter, InvalidRange, ContentLost, StorageUnavailable),
 )
 async def get_log(request: Request) -> Response:
     """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
@@ -80,7 +90,7 @@ async def get_log(request: Request) -> Response:
     try:
         if wanted == JSON or "offset" in query or "limit" in query:
             return await _page(request, job, opened, (offset, limit), wanted)
-        response = _whole(request, job, opened)
+        response = await _whole(request, job, opened)
         opened = None  # the response closes it
         return response
     finally:
@@ -88,7 +98,7 @@ async def get_log(request: Request) -> Response:
             opened.close()
 
 
-def _whole(request: Request, job: Job, opened: OpenLog | None) -> Response:
+async def _whole(request: Request, job: Job, opened: OpenLog | None) -> Response:
     """Return the log so far, streamed; of a range what it names."""
     step = request.path_params["step"]
     size = opened.size if opened is not None else 0
@@ -98,25 +108,28 @@ def _whole(request: Request, job: Job, opened: OpenLog | None) -> Response:
     named["link"] = link_value(lines)
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **named}
     if matches(header(request, "if-none-match"), tag):
-        return _LogResponse(opened, 304, headers, 0, 0)
+        return _LogResponse(opened, 304, headers, (0, 0))
     span = span_of(header(request, "range"), header(request, "if-range"), tag, size)
     headers["content-type"] = TEXT
     start, stop = span or (0, size)
     headers["content-length"] = str(stop - start)
+    # Before the head, so that what is wrong with the storage is told by the status.
+    begun = b"" if opened is None or request.method == "HEAD" else await opened.read(start, min(_CHUNK, stop - start))
     if span is None:
-        return _LogResponse(opened, 200, headers, 0, size)
+        return _LogResponse(opened, 200, headers, (0, size), begun)
     headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    return _LogResponse(opened, 206, headers, start, stop)
+    return _LogResponse(opened, 206, headers, span, begun)
 
 
 class _LogResponse(Response):
     """A part of an open log, sent piece by piece."""
 
     def __init__(
-        self, opened: OpenLog | None, status: int, headers: dict[str, str], start: int, stop: int
+        self, opened: OpenLog | None, status: int, headers: dict[str, str], span: tuple[int, int], begun: bytes = b""
     ) -> None:  # fmt: skip
         self._opened = opened
-        self._start, self._stop = start, stop
+        self._start, self._stop = span
+        self._begun = begun
         self.status_code = status
         self.background = None
         self.body = b""
@@ -125,14 +138,15 @@ class _LogResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            at = self._start
-            while self._opened is not None and at < self._stop and scope["method"] != "HEAD":
-                chunk = await self._opened.read(at, min(_CHUNK, self._stop - at))
-                if not chunk:
-                    break
+            at, chunk = self._start, self._begun
+            while chunk and self._opened is not None and scope["method"] != "HEAD":
                 at += len(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                chunk = await self._opened.read(at, min(_CHUNK, self._stop - at)) if at < self._stop else b""
             await send({"type": "http.response.body", "body": b""})
+        except (ContentLost, StorageUnavailable) as error:
+            # An answer that ends too early is all that can be said now; the server closes the connection.
+            log.warning("a log was broken off: %s", error)
         finally:
             if self._opened is not None:
                 self._opened.close()

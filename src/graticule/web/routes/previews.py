@@ -6,13 +6,16 @@ import asyncio
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from graticule.errors import OutputNotProduced, ResultNotAvailable
+from graticule.data.storage import read_all
+from graticule.errors import ContentLost, OutputNotProduced, ResultNotAvailable, StorageUnavailable
 from graticule.jobs.job import Job, StoredValue
+from graticule.jobs.results import ResultStore
 from graticule.web.requests import header, visit_of, workspace_of
 from graticule.web.responses import matches
 from graticule.web.routing import Routes
@@ -24,6 +27,9 @@ _SECONDS = 30.0
 
 _AT_ONCE = 2
 """Pictures that are drawn at the same time; others wait."""
+
+_SIGNED_S = 60
+"""For which the drawing process may read a raster in the storage."""
 
 _turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -45,37 +51,33 @@ async def get_preview(request: Request) -> Response:
 
 
 async def _picture(request: Request, job: Job, value: StoredValue) -> bytes:
-    store = workspace_of(request).jobs.engine.results
-    if value.file is None:
-        return await _draw_content(job, value.content or b"", visit_of(request).parts.settings.home)
-    source = store.path_of(job.key, value)
-    kept = source.parent.parent / "previews" / f"{source.name}.png"
-    if not kept.is_file():
-        content = await _draw(job, source)
-        await asyncio.to_thread(_keep, kept, content)
+    parts = visit_of(request).parts
+    store = parts.engine.results
+    with tempfile.TemporaryDirectory(dir=parts.settings.home / "scratch", prefix="preview-") as folder:
+        if value.file is None:  # a raster that is small enough to be kept in the ledger
+            source = Path(folder) / "raster"
+            await asyncio.to_thread(source.write_bytes, value.content or b"")
+            return await _draw(job, str(source))
+        with suppress(ContentLost):
+            return await read_all(store.picture(job, value))
+        kept = store.value(job, value)
+        content = await _draw(job, str(kept.path or kept.signed_url(seconds=_SIGNED_S)))
+        await _keep(store, job, value, Path(folder), content)
         return content
-    return await asyncio.to_thread(kept.read_bytes)
 
 
-async def _draw_content(job: Job, content: bytes, home: Path) -> bytes:
-    """Draw a raster that is small enough to be kept in the ledger."""
-    with tempfile.TemporaryDirectory(dir=home / "scratch", prefix="preview-") as folder:
-        source = Path(folder) / "raster"
-        await asyncio.to_thread(source.write_bytes, content)
-        return await _draw(job, source)
-
-
-async def _draw(job: Job, source: Path) -> bytes:
+async def _draw(job: Job, source: str) -> bytes:
     """Draw in a process of its own, which knows nothing of this service but the one file."""
-    code = "import sys; sys.path[:] = eval(sys.argv[2]); from graticule.data.preview import main; main(sys.argv[1])"
+    code = "import sys; sys.path[:] = eval(sys.argv[1]); from graticule.data.preview import main; main(input())"
     async with _turns:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, str(source), repr(sys.path),
+            sys.executable, "-c", code, repr(sys.path),
             env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            content, _ = await asyncio.wait_for(process.communicate(), _SECONDS)
+            # Not as an argument: whoever lists processes would see a signed address.
+            content, _ = await asyncio.wait_for(process.communicate(f"{source}\n".encode()), _SECONDS)
         except BaseException as error:
             process.kill()
             await process.wait()
@@ -87,12 +89,11 @@ async def _draw(job: Job, source: Path) -> bytes:
     return content
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """Keep a picture beside its result, unless the job was removed meanwhile."""
+async def _keep(store: ResultStore, job: Job, value: StoredValue, folder: Path, content: bytes) -> None:
+    """Keep a picture beside its result; without it, it is drawn again."""
+    picture = folder / "picture"
     try:
-        path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.part")
-        draft.write_bytes(content)
-        draft.rename(path)
-    except OSError:
+        await asyncio.to_thread(picture.write_bytes, content)
+        await store.keep_picture(job, value, picture)
+    except (OSError, StorageUnavailable):
         return

@@ -16,10 +16,13 @@ ALTER TABLE jobs ADD COLUMN history <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN preparation <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN sources <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN trace TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN keeping TEXT NOT NULL DEFAULT '';
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_running;
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
+CREATE INDEX jobs_expiring ON jobs (workspace, finished)
+    WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
 CREATE TABLE agents (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -48,6 +51,8 @@ CREATE TABLE notification_profiles (
     PRIMARY KEY (workspace, actor, name)
 )<PLAIN>;
 """
+_PLACE = "UPDATE jobs SET token = 0 WHERE status IN ('successful', 'failed', 'dismissed')"
+"""Results lie below the token of their job now; those that were made before lie where a job without one has them."""
 _LANE = """
 UPDATE jobs SET lane = workspace || :s || actor || :s || process || :s || version || :s || label || :s
     || CAST(priority AS TEXT)
@@ -62,6 +67,7 @@ def upgrade() -> None:
     ):
         op.execute(statement)
     _rename_cause()
+    op.execute(_PLACE)
     op.execute(sa.text(_LANE).bindparams(s="\x1f"))
 
 
