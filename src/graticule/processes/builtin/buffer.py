@@ -193,6 +193,7 @@ def buffered(geometry: BaseGeometry, zone: Zone) -> BaseGeometry:
     ----------
     C. F. F. Karney: Algorithms for geodesics, Journal of Geodesy 87 (2013). RFC 7946, sections 3.1.1, 3.1.6 and 3.1.9.
     """
+    import numpy as np
     import shapely
 
     areas: list[BaseGeometry] = []
@@ -204,7 +205,9 @@ def buffered(geometry: BaseGeometry, zone: Zone) -> BaseGeometry:
         if part.geom_type == "Polygon":
             areas.append(_within_globe(part))
         areas += [_piece(piece, zone) for line in lines for piece in _pieces(shapely.get_coordinates(line), zone)]
-    return shapely.orient_polygons(shapely.set_precision(shapely.union_all(areas), 10**-DECIMALS))
+    # GEOS leaves the mark of a division that it has dealt with itself, which numpy would warn of.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return shapely.orient_polygons(shapely.set_precision(shapely.union_all(areas), 10**-DECIMALS))
 
 
 def _simple_parts(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
