@@ -7,6 +7,7 @@ that are meant to be refused are left as they are. No operation is left out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -33,6 +34,9 @@ LONG = "pause"
 """The input that makes the echo processes wait."""
 
 
+_keys = itertools.count()
+
+
 @schemathesis.serializer("application/offset+octet-stream")
 def part(context: Any, value: Any) -> bytes:
     """Send a part of an upload as it is."""
@@ -50,6 +54,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
             holder[LONG] = _shortened(holder[LONG], 60 if case.path == "/processes/echo/execution" else 600)
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
+    _use_key_once(case)
     if case.path == "/jobs" and case.method.upper() == "GET":
         _order_ends(case)
     elif case.path in ("/jobs", "/jobs/{jobID}") and isinstance(case.body, dict):
@@ -61,6 +66,13 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.headers = {**(case.headers or {}), "Upload-Length": "5"}
     elif case.path.endswith("/execution"):
         _repair(case)
+
+
+def _use_key_once(case: Any) -> None:
+    """Give each request an idempotency key of its own: with another body it would be refused, rightly."""
+    key = (case.headers or {}).get("Idempotency-Key")
+    if key is not None:
+        case.headers["Idempotency-Key"] = f"{next(_keys)}-{key}"[:255]
 
 
 def _repair(case: Any) -> None:

@@ -33,7 +33,7 @@ IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     place="header",
     description="Sent again with the same key, a request is the same job, not a second one.",
-    schema={"type": "string", "pattern": "^[!#-~]{1,255}$"},
+    schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
 )
 PROCESS_ID = Parameter(
     name="processID", place="path", description="Identifier of a process.", schema={"type": "string"}

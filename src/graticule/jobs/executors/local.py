@@ -98,6 +98,10 @@ class LocalLimits:
     """A job process that has grown by more than this is thrown away."""
     idle_s: float = 300.0
     """A job process that has waited this long is thrown away."""
+    short_s: float = _SHORT
+    """What jobs of a kind take at most, lately, for further ones to be handed ahead of their turn."""
+    tiny_s: float = _TINY
+    """The same while another job process is free."""
 
 
 class _Key(NamedTuple):
@@ -192,7 +196,8 @@ class LocalExecutor:
         if assignment.fresh or not self._busy:
             return False
         key = _key_of(assignment)
-        short, most = (_TINY, _AHEAD // 2) if self.free > 0 else (_SHORT, _AHEAD)
+        limits = self._limits
+        short, most = (limits.tiny_s, _AHEAD // 2) if self.free > 0 else (limits.short_s, _AHEAD)
         if self._pace.get(key, 1.0) > short:
             return False
         job_id = assignment.job.id

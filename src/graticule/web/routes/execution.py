@@ -50,7 +50,7 @@ from graticule.web.routing import Answer, Routes
 
 routes = Routes("Execution")
 
-_KEY = re.compile(r"[!#-~]{1,255}")
+_KEY = re.compile(r"[!-~]{1,255}")
 _SOON = 0.25
 """Seconds after which a waiting request is watched for a client that hangs up; most executions are done before."""
 
@@ -186,8 +186,10 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
 
 
 def _idempotency_key(request: Request) -> str:
-    key = (header(request, "idempotency-key") or "").strip().strip('"')
-    if key and not _KEY.fullmatch(key):
+    key = header(request, "idempotency-key")
+    if not key and "idempotency-key" not in request.headers:
+        return ""
+    if not _KEY.fullmatch(key):
         raise InvalidParameter("Idempotency-Key", key, "use 1 to 255 visible ASCII characters, such as a UUID")
     return key
 
