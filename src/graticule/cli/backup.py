@@ -11,7 +11,7 @@ import click
 
 from graticule.cli.configuration import config_option, effective
 from graticule.cli.service import json_option
-from graticule.cli.show import print_json
+from graticule.cli.show import print_json, print_note
 from graticule.errors import InvalidSetting
 from graticule.settings import Settings
 
@@ -43,7 +43,11 @@ def command(
     if key.is_file():
         copied.append(Path(shutil.copy2(key, folder / "secret.key")))
     storage = storage_folder(settings)
-    if results and storage.is_dir():
+    if results and settings.storage.url:
+        print_note(
+            "graticule: results and uploads lie in storage.url, which is not copied; copy the bucket by its own means"
+        )
+    elif results and storage.is_dir():
         # What is removed meanwhile is in neither, which is no harm.
         shutil.copytree(storage, folder / "storage", ignore_dangling_symlinks=True)
         copied.append(folder / "storage")
