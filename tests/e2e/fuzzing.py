@@ -7,10 +7,10 @@ that are meant to be refused are left as they are. No operation is left out.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -32,9 +32,6 @@ TRIANGLE = [[[0, 0], [1, 0], [1, 1], [0, 0]]]
 
 LONG = "pause"
 """The input that makes the echo processes wait."""
-
-
-_keys = itertools.count()
 
 
 @schemathesis.serializer("application/offset+octet-stream")
@@ -72,7 +69,7 @@ def _use_key_once(case: Any) -> None:
     """Give each request an idempotency key of its own: with another body it would be refused, rightly."""
     key = (case.headers or {}).get("Idempotency-Key")
     if key is not None:
-        case.headers["Idempotency-Key"] = f"{next(_keys)}-{key}"[:255]
+        case.headers["Idempotency-Key"] = f"{uuid.uuid4().hex}-{key}"[:255]
 
 
 def _repair(case: Any) -> None:
