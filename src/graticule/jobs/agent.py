@@ -31,7 +31,7 @@ from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
-from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, lane_of, next_lane, parse_lane
+from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, next_lane
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
@@ -96,7 +96,7 @@ class _Line:
         return self._count >= _REMEMBERED or self._bytes >= _REMEMBERED_BYTES
 
     def push(self, job: Job, *, first: bool = False) -> None:
-        lane = self._lanes.setdefault(parse_lane(lane_of(job)), deque())
+        lane = self._lanes.setdefault(Lane.of(job), deque())
         self._number += 1
         (lane.appendleft if first else lane.append)((self._number, job))
         self._bytes += len(job.request)
@@ -751,9 +751,7 @@ class Agent:
 
     async def report(self) -> None:
         """Make this agent known to the others."""
-        offers = [
-            (offer.description.id, offer.description.version) for offer in self._catalog("").offers()
-        ]  # fmt: skip
+        offers = [(offer.description.id, offer.description.version) for offer in self._catalog("").offers()]
         await self._ledger.report(
             AgentRecord(
                 id=self.id,
@@ -762,7 +760,7 @@ class Agent:
                 pid=os.getpid(),
                 started=self._started,
                 seen=self._ledger.clock(),
-                slots=self._executor.free + len(self._running),
+                slots=self.slots,
                 busy=len(self._running),
                 labels=",".join(sorted(self.rules.labels)),
                 offers=msgspec.json.encode(offers).decode(),

@@ -31,6 +31,11 @@ class Lane(NamedTuple):
     label: str
     priority: int
 
+    @classmethod
+    def of(cls, job: Job) -> Lane:
+        """Return the lane in which a job waits."""
+        return cls(job.workspace, job.actor, job.process, job.version, job.label, job.priority)
+
 
 class Head(NamedTuple):
     """A waiting job, as far as the choice needs it."""

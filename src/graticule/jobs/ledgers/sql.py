@@ -238,6 +238,8 @@ class SqlLedger(ABC):
     shared = False
     _lock = ""
     """Ends a SELECT whose rows are about to be changed."""
+    _lock_free = ""
+    """The same, leaving out the rows that somebody else changes now."""
     _refused: tuple[type[Exception], ...] = (GraticuleError,)
     """What is raised when one change cannot be made, whatever else is in its group."""
 
@@ -493,9 +495,6 @@ class SqlLedger(ABC):
         return [_read_as(AgentRecord, row) for row in await self._read(sql, (since,))]
 
     # --- the writer -------------------------------------------------------------------------------------------------
-
-    _lock_free = ""
-    """Ends a SELECT whose rows are about to be changed, leaving out those that somebody else changes now."""
 
     def _begin_group(self, db: Connection, *, claims: bool) -> None:
         """Do what must come first in a group of changes, some of which may be claims; here nothing need."""
