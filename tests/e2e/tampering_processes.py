@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import rasterio  # noqa: F401 - it sets variables, and the fork server imports it sooner or later: so every look has them
+
 from graticule import RunContext, process
 
 _kept: list[object] = []
