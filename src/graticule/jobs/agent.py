@@ -16,7 +16,6 @@ import shutil
 import socket
 import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +30,8 @@ from graticule.jobs.failures import tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
-from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, next_lane
+from graticule.jobs.line import Line
+from graticule.jobs.queue import Lane, Load, QueueRules, Turns
 from graticule.jobs.results import ResultStore
 from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
@@ -39,10 +39,6 @@ from graticule.processes.limits import limits_of
 
 log = logging.getLogger("graticule.jobs")
 
-_REMEMBERED = 4096
-"""Waiting jobs that an agent knows without asking the ledger; with more of them, memory must not grow."""
-_REMEMBERED_BYTES = 16 << 20
-"""What the requests of those jobs may take."""
 _AGAIN_S = 1.0
 """Seconds until something is tried again that the ledger did not take."""
 _CUT_OFF = 2 / 3
@@ -77,65 +73,6 @@ class AgentRules:
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
     """What this machine has, for jobs that ask for it, e.g. ``gpu``."""
-
-
-class _Line:
-    """The waiting jobs that an owner knows itself, in their lanes."""
-
-    def __init__(self) -> None:
-        self._lanes: dict[Lane, deque[tuple[int, Job]]] = {}
-        self._number = 0
-        self._bytes = 0
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def full(self) -> bool:
-        return self._count >= _REMEMBERED or self._bytes >= _REMEMBERED_BYTES
-
-    def push(self, job: Job, *, first: bool = False) -> None:
-        lane = self._lanes.setdefault(Lane.of(job), deque())
-        self._number += 1
-        (lane.appendleft if first else lane.append)((self._number, job))
-        self._bytes += len(job.request)
-        self._count += 1
-
-    def next(self, load: Load, turns: Turns, rules: QueueRules, at: int) -> Lane | None:
-        """Return the lane whose first job is the next that may begin."""
-        if len(self._lanes) == 1 and not rules.limited:
-            return next(iter(self._lanes))
-        heads = {lane: Head(jobs[0][1].created, jobs[0][0]) for lane, jobs in self._lanes.items()}
-        return next_lane(heads, load, turns, rules, at=at)
-
-    def first(self, lane: Lane) -> Job:
-        return self._lanes[lane][0][1]
-
-    def pop(self, lane: Lane) -> Job:
-        jobs = self._lanes[lane]
-        _, job = jobs.popleft()
-        if not jobs:
-            del self._lanes[lane]
-        self._bytes -= len(job.request)
-        self._count -= 1
-        return job
-
-    def drop(self, job_id: str) -> None:
-        for lane, jobs in list(self._lanes.items()):
-            kept = deque(entry for entry in jobs if entry[1].id != job_id)
-            if len(kept) < len(jobs):
-                self._count -= 1
-                self._bytes -= sum(len(job.request) for _, job in jobs if job.id == job_id)
-                if kept:
-                    self._lanes[lane] = kept
-                else:
-                    del self._lanes[lane]
-                return
-
-    def clear(self) -> None:
-        self._lanes.clear()
-        self._bytes = self._count = 0
 
 
 class Agent:
@@ -184,7 +121,7 @@ class Agent:
         self._policy = policy
         self._lease = int(rules.lease_s * 1e6)
         self._running: dict[str, Job] = {}
-        self._line = _Line()
+        self._line = Line()
         self._ahead: dict[str, Job] = {}
         self._load = Load()
         self._turns = Turns()
