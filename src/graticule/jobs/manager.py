@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -36,46 +34,18 @@ from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
 from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
+from graticule.jobs.own_files import RESULT, NoSource, OwnFiles, missing_file, own_references, source_of
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, Offer
-from graticule.processes.inputs import OwnResult, ReferencePolicy
+from graticule.processes.inputs import ReferencePolicy
 from graticule.processes.limits import limit_faults
 
 _CHANGED = ("process", "version", "request", "subscriber", "base", "updated", "sources")
 """What another request makes of a created job; its identifier, its owner and its beginning stay."""
 
 _DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnFiles:
-    """What the service itself keeps of what the references of a request lead to."""
-
-    places: Mapping[str, Path | str] = field(default_factory=dict)
-    """Where uploads and samples are read, by the references to them: a path of this machine, or a signed address."""
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    """Results of jobs, by the references to them."""
-    faults: Sequence[Fault] = ()
-    """One for each reference to what is not there."""
-
-    def admitted(self, policy: ReferencePolicy, workspace: str, store: ResultStore) -> ReferencePolicy:
-        """Return a policy that lets a job process read all this."""
-        if not self.places and not self.sources:
-            return policy
-        local = {href: str(place) for href, place in self.places.items() if isinstance(place, Path)}
-        signed = {href: place for href, place in self.places.items() if isinstance(place, str)}
-        results = {}
-        for href, source in self.sources.items():
-            place = store.place_of(workspace, source) if source.value.file else ""
-            if isinstance(place, str) and place:
-                signed[href] = place
-            else:
-                results[href] = OwnResult(
-                    media_type=source.value.media_type, path=str(place), content=source.value.content
-                )
-        return msgspec.structs.replace(policy, local_files=local, signed_files=signed, own_results=results)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,41 +140,19 @@ class JobManager:
         for pointer, href, address in own_references(execute, base, "files"):
             place = self.uploads.place_of(address)
             if place is None or not await self.uploads.has(address, actor=actor):
-                faults.append(Fault(pointer, _missing(href)))
+                faults.append(Fault(pointer, missing_file(href)))
             else:
                 places[href] = place
         for pointer, href, address in own_references(execute, base, "jobs"):
-            if (named := _RESULT.fullmatch(address)) is not None:
+            if (named := RESULT.fullmatch(address)) is not None:
                 try:
-                    sources[href] = await self._source(href, named)
-                except _Sourceless as error:
+                    sources[href] = source_of(await self.get(named["job"]), named)
+                except (NoSuchJob, JobGone):
+                    detail = f"no job with the result {href!r} is kept here; run it again"
+                    faults.append(Fault(pointer, detail))
+                except NoSource as error:
                     faults.append(Fault(pointer, str(error)))
         return OwnFiles(places=places, sources=sources, faults=faults)
-
-    async def _source(self, href: str, named: re.Match[str]) -> Source:
-        """Return the result that an address names; raises _Sourceless with the reason why there is none."""
-        name, index = named["output"], named["index"]
-        try:
-            job = await self.get(named["job"])
-        except (NoSuchJob, JobGone):
-            raise _Sourceless(f"no job with the result {href!r} is kept here; run it again") from None
-        if job.status != "successful":
-            raise _Sourceless(f"job {job.id} is {job.status}; refer to its results when it is successful")
-        if job.keeping in ("expiring", "expired"):
-            raise _Sourceless(f"the time of the results of job {job.id} was up, and they were removed; run it again")
-        outputs = job.outputs()
-        output = outputs.get(unquote(name)) if name else None
-        known = ", ".join(outputs) or "none"
-        if output is None:
-            raise _Sourceless(f"name one output of job {job.id}, as in …/results/NAME; it has: {known}")
-        if output.many and index is None:
-            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; name one, as in …/{name}/0")
-        if int(index or 0) >= len(output.values):
-            raise _Sourceless(f"output {unquote(name)!r} has {len(output.values)} values; they are counted from 0")
-        value = output.values[int(index or 0)]
-        if value.href is not None:
-            raise _Sourceless(f"this result lies elsewhere; refer to {value.href}")
-        return Source(job=job.id, token=job.token, value=value)
 
     def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
@@ -553,43 +501,6 @@ def require_success(job: Job) -> None:
         remedy=remedy_of(failure),
         log=failure.log,
     )
-
-
-_RESULT = re.compile(r"(?P<job>[^/?#]+)/results(?:/(?P<output>[^/?#]+)(?:/(?P<index>[0-9]{1,9}))?)?/?")
-"""What follows ``/jobs/`` in the address of a result."""
-
-
-class _Sourceless(Exception):
-    """An address of the service leads to no result that may be an input; the message says why."""
-
-
-def own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
-    """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
-    for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in (f"{base}/{kind}/", f"/{kind}/"):
-            if href.startswith(prefix):
-                yield pointer, href, href.removeprefix(prefix)
-                break
-
-
-def _missing(href: str) -> str:
-    if "/files/samples/" in href:
-        return f"there is no sample {href!r} (a new home needs a moment to make them); GET /files lists what there is"
-    return f"no file {href!r} is kept here (files expire); upload it again"
-
-
-def _hrefs(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        href = value.get("href")
-        if isinstance(href, str):
-            yield f"{pointer}/href", href
-            return
-        for key, item in value.items():
-            yield from _hrefs(item, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, (Mapping, list)):
-                yield from _hrefs(item, f"{pointer}/{index}")
 
 
 def _new_id(at: int) -> str:

@@ -48,8 +48,9 @@ from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.jobs.log import Logs
-from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
+from graticule.jobs.manager import Engine, JobManager
 from graticule.jobs.messages import Described, ProcessRef
+from graticule.jobs.own_files import OwnFiles, own_references
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
