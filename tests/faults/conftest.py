@@ -98,10 +98,11 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def full(disk: Path, server: Server) -> Iterator[None]:
-    """Fill a small disk up to the last byte for a while."""
-    if os.geteuid() != 0:  # the next best: no file of a job may grow
+def full(disk: Path, server: Server, *, whole: bool = False) -> Iterator[None]:
+    """Fill a small disk up to the last byte for a while, for the jobs of a server or, as a whole, for itself too."""
+    if os.geteuid() != 0:  # the next best: no file may grow
         below = psutil.Process(server.pid).children(recursive=True)
+        below += [psutil.Process(server.pid)] if whole else []
         for process in below:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         yield

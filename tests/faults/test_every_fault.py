@@ -228,6 +228,35 @@ def test_a_full_disk_fails_jobs_that_write_and_loses_none(tmp_path: Path) -> Non
         assert not leftovers(server.home)
 
 
+def test_a_ledger_on_a_full_disk_takes_no_job_and_loses_none(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk), Server(disk / "home") as server, client_of(server) as http:
+        taken, refused = [], None
+        with full(disk, server, whole=True):
+            for _ in range(2000):
+                answer = http.post(
+                    "/processes/hello-world/execution",
+                    json={"inputs": {"name": "x" * 900}},
+                    headers={"Prefer": "respond-async"},
+                )
+                if answer.status_code != 201:
+                    refused = answer
+                    break
+                taken.append(answer.headers["location"].rsplit("/", 1)[1])
+            assert refused is not None
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) > 0
+            assert "cannot be written" in refused.json()["detail"]
+            wait_until(lambda: not http.get("/health").json()["parts"]["ledger"]["ok"])
+            assert "jobs cannot be kept" in http.get("/health").json()["parts"]["ledger"]["reason"]
+            assert http.get(f"/jobs/{taken[0]}").status_code == 200
+
+        assert execute(http, "hello-world", name="again").status_code == 200
+        assert {ended(http, job)["status"] for job in taken} == {"successful"}
+        assert len(http.get("/jobs", params={"limit": 1000}).json()["jobs"]) == len(taken) + 1
+        wait_until(lambda: http.get("/health").json()["parts"]["ledger"]["ok"], seconds=20)
+
+
 def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:
     arguments = [str(Path(__file__).with_name("faulty.py"))]
     first = Server(tmp_path / "home", arguments).start()

@@ -153,6 +153,10 @@ class Ledger(Protocol):
     def shared(self) -> bool:
         """Whether other processes may change it too: then waiting jobs can only be had by claiming them."""
 
+    @property
+    def trouble(self) -> str:
+        """Why something could not be kept in the last seconds; empty: nothing keeps it from that."""
+
     def clock(self) -> int:
         """Return the moment, microseconds since 1970, by the one clock that leases go by."""
 

@@ -92,12 +92,12 @@ async def _reason(probe: Probe) -> str:
 
 
 def ledger_probe(ledger: Ledger) -> Probe:
-    """Return what looks whether jobs can be read."""
+    """Return what looks whether jobs can be read and, as far as somebody has tried, kept."""
 
     async def probe() -> str:
         with contextlib.suppress(NotFound):
             await ledger.get(JobKey("", ""))
-        return ""
+        return f"jobs cannot be kept ({ledger.trouble})" if ledger.trouble else ""
 
     return probe
 

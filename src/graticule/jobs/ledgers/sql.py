@@ -75,6 +75,8 @@ _PAUSE = 0.0004
 """Seconds that the writer waits for more changes if it has fewer than the last time: half as many groups to flush."""
 _GROUP = 256
 """Changes in one transaction at most: bounds how long the first of them waits."""
+_TROUBLED_S = 5.0
+"""Seconds for which a failure to write is told of, though a smaller one succeeded since, as on a disk that is full."""
 
 _log = logging.getLogger("graticule.ledger")
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -250,6 +252,7 @@ class SqlLedger(ABC):
         self._waiting = 0
         self._hear: Callable[[News], None] | None = None
         self._news: list[News] = []
+        self._failed = (float("-inf"), "")
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
 
     # --- what differs -----------------------------------------------------------------------------------------------
@@ -277,6 +280,11 @@ class SqlLedger(ABC):
     @property
     def waiting(self) -> int:
         return self._waiting
+
+    @property
+    def trouble(self) -> str:
+        at, reason = self._failed
+        return reason if time.monotonic() - at < _TROUBLED_S else ""
 
     def listen(self, hear: Callable[[News], None]) -> None:
         self._hear = hear
@@ -561,6 +569,7 @@ class SqlLedger(ABC):
             self._write_group(lambda db: self._apply_all(db, group))
         except LedgerUnavailable as error:  # disk full, database locked or gone: nothing of the group was written
             _log.error("the ledger cannot be written: %s", error.reason)
+            self._failed = (time.monotonic(), error.reason)
             self._news.clear()
             for change in group:
                 change.error = error
