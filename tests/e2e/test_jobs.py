@@ -52,7 +52,7 @@ def send(http: httpx2.Client, process: str, **inputs: Any) -> str:
     return str(answer.json()["jobID"])
 
 
-def wait_for(http: httpx2.Client, job: str, *statuses: str, seconds: float = 15) -> dict[str, Any]:
+def wait_for(http: httpx2.Client, job: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
     """Ask until a job has one of some statuses (default: until it has ended)."""
     wanted = statuses or ("successful", "failed", "dismissed")
     deadline = time.monotonic() + seconds

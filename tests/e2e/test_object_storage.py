@@ -22,6 +22,7 @@ import rasterio
 from affine import Affine
 
 from graticule.client import Client
+from tests.e2e.test_jobs import wait_for
 from tests.object_storage import SECRET_KEY, ObjectStorage
 from tests.postgres import Postgres
 from tests.serving import Server, ServerDidNotStart, Worker
@@ -72,17 +73,6 @@ def send(http: httpx2.Client, process: str, inputs: dict[str, Any], **more: Any)
     )
     assert answer.status_code == 201, answer.text
     return str(answer.json()["jobID"])
-
-
-def wait_for(http: httpx2.Client, job: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
-    wanted = statuses or ("successful", "failed", "dismissed")
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        status: dict[str, Any] = http.get(f"/jobs/{job}").json()
-        if status["status"] in wanted:
-            return status
-        time.sleep(0.05)
-    raise AssertionError(f"job {job} is {status['status']}")
 
 
 def made(http: httpx2.Client, process: str, **inputs: Any) -> str:
