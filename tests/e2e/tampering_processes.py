@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import gc
 import json
 import locale
 import os
@@ -28,7 +30,7 @@ def tamper(name: str, marks: str, how: str = "", *, context: RunContext) -> str:
         file.write(f"{name}\n")
     if how == "look":
         return _look()
-    for part in ("fork", "steal", "leave", "end"):
+    for part in ("fork", "steal", "leave", "end", "print"):
         if how.startswith(part):
             globals()[f"_{part}"](how, context)
     return name
@@ -48,6 +50,11 @@ def _look() -> str:
             "trace": str(sys.gettrace()),
             "locale": locale.setlocale(locale.LC_ALL, None),
             "limit": resource.getrlimit(resource.RLIMIT_CPU),
+            "streams": [sys.stdout.name, sys.stderr.name],
+            "import": builtins.__import__.__name__,
+            "interpreter": [sys.getrecursionlimit(), gc.isenabled(), socket.getdefaulttimeout(), sys.path],
+            "processors": sorted(os.sched_getaffinity(0)),
+            "zone": time.tzname,
             "files": [str(entry.readlink()) for entry in _open_files() if "left" in entry.readlink().name],
         }
     )
@@ -95,6 +102,22 @@ def _steal_for(seconds: float) -> None:
         time.sleep(0.0005)
 
 
+def _print(how: str, _context: RunContext) -> None:
+    """Print, and have descriptors 1 and 2 lead elsewhere: to a file, or a pipe whose other end stays open."""
+    print("before", flush=True)
+    target = how.removeprefix("print to ")
+    if target == "a pipe":
+        kept, opened = os.pipe()
+        _kept.append(kept)
+    elif target == "the log":
+        return
+    else:
+        opened = os.open(target, os.O_WRONLY)
+    os.dup2(opened, 1)
+    os.dup2(opened, 2)
+    os.close(opened)
+
+
 def _leave(how: str, context: RunContext) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     actions: dict[str, Callable[[], object]] = {
@@ -109,9 +132,27 @@ def _leave(how: str, context: RunContext) -> None:
         "trace": lambda: sys.settrace(lambda *_: None),
         "locale": lambda: locale.setlocale(locale.LC_ALL, "C"),
         "limit": lambda: resource.setrlimit(resource.RLIMIT_CPU, (3600, hard)),
+        "stream": lambda: setattr(sys, "stdout", Path(os.devnull).open("w")),  # noqa: SIM115 - left open
+        "import": lambda: setattr(builtins, "__import__", _own_import(builtins.__import__)),
+        "recursion": lambda: sys.setrecursionlimit(200),
+        "collector": gc.disable,
+        "patience": lambda: socket.setdefaulttimeout(0.001),
+        "path": sys.path.clear,
+        "modules": sys.modules.clear,
+        "processor": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+        "zone": lambda: (os.environ.update(TZ="Asia/Tokyo"), time.tzset()),
         "file": lambda: _kept.append((context.folder / "left").open("w")),
     }
     actions[how.removeprefix("leave ")]()
+
+
+def _own_import(importing: Callable[..., object]) -> Callable[..., object]:
+    def refusing(name: str, *arguments: object) -> object:
+        if name.startswith("graticule"):
+            raise ImportError(name)
+        return importing(name, *arguments)
+
+    return refusing
 
 
 def _raise(*_: object) -> None:

@@ -77,7 +77,8 @@ def test_each_job_runs_once_and_has_its_own_result(http: httpx2.Client, marks: P
     "what",
     [
         "timer", "alarm handler", "handler", "mask", "nice", "umask", "folder", "environment", "trace", "locale",
-        "limit", "file",
+        "limit", "file", "stream", "import", "recursion", "collector", "patience", "path", "modules", "processor",
+        "zone",
     ],
 )  # fmt: skip
 def test_nothing_that_a_job_changes_of_its_process_reaches_the_next(
@@ -91,6 +92,19 @@ def test_nothing_that_a_job_changes_of_its_process_reaches_the_next(
 
     assert changed.status_code == 200, changed.text
     assert look() == before
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/full", "a pipe"])
+def test_each_job_has_its_own_log_wherever_the_one_before_has_printed(
+    http: httpx2.Client, marks: Path, target: str
+) -> None:
+    def log_of(how: str) -> str:
+        end = wait_for(http, send(http, "tamper", name="one", marks=str(marks), how=how))
+        assert end["status"] == "successful", end
+        return http.get(f"/jobs/{end['jobID']}/logs/process").text
+
+    assert log_of(f"print to {target}") == "before\n"
+    assert [log_of("print to the log") for _ in range(3)] == ["before\n"] * 3
 
 
 def test_a_job_that_ends_by_a_signal_of_its_own_has_failed(http: httpx2.Client, marks: Path) -> None:

@@ -168,7 +168,12 @@ def _printable(line: str) -> str:
 
 def shortened(text: str) -> str:
     """Return what foreign code says as it may stand in a failure: not however long, and without secrets."""
-    return without_secrets(text if len(text) <= _DETAIL_CHARACTERS else f"{text[:_DETAIL_CHARACTERS]}…")
+    return without_secrets(encodable(text if len(text) <= _DETAIL_CHARACTERS else f"{text[:_DETAIL_CHARACTERS]}…"))
+
+
+def encodable(text: str) -> str:
+    """Return a text as it can be sent: with a question mark for each lone surrogate, which UTF-8 has no bytes for."""
+    return text.encode("utf-8", "replace").decode()
 
 
 _NAMED = r"[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|signature|credential|authorization)[\w.-]*"

@@ -227,6 +227,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if status not in NEXT[self.status]:
             raise IllegalTransition(self.status, status)
         changes.update(status=status, updated=at, revision=self.revision + 1)
+        if status in ("running", "successful"):  # what was said of the time before is over
+            changes.setdefault("message", "")
         if status == "running":
             changes.update(started=at, attempts=self.attempts + 1, token=self.token + 1)
         elif status in ENDED:

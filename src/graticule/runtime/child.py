@@ -29,7 +29,7 @@ import msgspec
 
 from graticule import plugins
 from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
-from graticule.jobs.failures import shortened
+from graticule.jobs.failures import encodable, shortened
 from graticule.jobs.job import STEPS, Failure, Fault, Manifest, Step
 from graticule.jobs.messages import (
     READ,
@@ -107,14 +107,21 @@ def _offer_to_the_kernel() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _redirect(log: str) -> None:
-    """Have file descriptors 1 and 2 (native code's too) write to the log, and 0 read nothing."""
+def _redirect(log: str) -> tuple[int, int]:
+    """Have 1 and 2 (native code's output too) write to the log, and 0 read nothing; return which file the log is."""
     _put_at((1, 2), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     _put_at((0,), os.open(os.devnull, os.O_RDONLY))
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
     for name in ("stdout", "stderr"):
         stream = open(1 if name == "stdout" else 2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
+    return _file_at(1)
+
+
+def _file_at(number: int) -> tuple[int, int]:
+    """Return device and number of the file that is open at a descriptor; raises OSError if none is."""
+    found = os.fstat(number)
+    return found.st_dev, found.st_ino
 
 
 def _put_at(numbers: tuple[int, ...], opened: int) -> None:
@@ -147,6 +154,8 @@ class JobProcess:
         self._inbox = inbox
         self._attempts = Attempts(self.send, step)
         self._log = log
+        self._printing = (_file_at(1), sys.stdout, sys.stderr)
+        """Where descriptors 1 and 2, and what Python prints to, lead while no job has changed it."""
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
         self._resident_mib = _resident_mib()
@@ -243,19 +252,27 @@ class JobProcess:
 
     def _seal_log(self, folder: Path) -> int:
         """Give the job what it has printed, and begin an empty log for the next one."""
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            size = os.fstat(1).st_size
-        except (OSError, ValueError):  # the process has closed them, as daemons do
+        if self._prints_elsewhere():
+            # Nothing is flushed: that may be a pipe which nobody reads. Nor may another job print there.
             self._spoilt = True
             _redirect(str(self._log))
-            size = os.fstat(1).st_size
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        size = os.fstat(1).st_size
         if size:
             folder.mkdir(parents=True, exist_ok=True)
             self._log.rename(folder / "process.log")
-            _redirect(str(self._log))
+            self._printing = (_redirect(str(self._log)), sys.stdout, sys.stderr)
         return size
+
+    def _prints_elsewhere(self) -> bool:
+        """Return whether a job has closed, or replaced, what leads to the log."""
+        file, stdout, stderr = self._printing
+        try:
+            return not (_file_at(1) == _file_at(2) == file and sys.stdout is stdout and sys.stderr is stderr)
+        except OSError:
+            return True
 
 
 class Attempts:
@@ -392,20 +409,20 @@ def _rules(policy: bytes) -> ReferencePolicy:
 
 def failure_of(error: BaseException, step: Step = "run") -> Failure:
     """Say in one sentence why a job failed; the whole story goes to its log, which is standard error."""
-    kind = type(error).__name__
+    kind, text = type(error).__name__, _text_of(error)
     if isinstance(error, InvalidInputs):
-        faults = [Fault(fault.pointer, fault.message) for fault in error.faults]
+        faults = [Fault(shortened(fault.pointer), shortened(fault.message)) for fault in error.faults]
         transient = bool(faults) and all(fault.transient for fault in error.faults)
         return Failure(
-            cause="stage-in" if transient else "bad input", detail=shortened(str(error)), faults=faults, kind=kind,
+            cause="stage-in" if transient else "bad input", detail=text, faults=faults, kind=kind,
             step="stage-in", transient=transient,
         )  # fmt: skip
     if isinstance(error, Dismissed):
         return Failure(cause="cancelled", detail="the job was dismissed while it ran", kind=kind, step=step)
     if isinstance(error, ProcessFault):
-        return Failure(cause="process error", detail=shortened(str(error)), kind=kind, step=step)
+        return Failure(cause="process error", detail=text, kind=kind, step=step)
     if isinstance(error, PluginNotLoaded):
-        return Failure(cause="plug-in", detail=shortened(str(error)), kind=kind, step=step)
+        return Failure(cause="plug-in", detail=text, kind=kind, step=step)
     with contextlib.suppress(OSError):  # the disk may be full
         traceback.print_exc()
     if isinstance(error, MemoryError):
@@ -417,8 +434,16 @@ def failure_of(error: BaseException, step: Step = "run") -> Failure:
         detail = f"no space was left on the disk for the job's files ({error.strerror})"
         remedy = "have the job write less, or try again later; whoever runs this service must free space"
         return Failure(cause="disk limit", detail=detail, kind=kind, step=step, remedy=remedy)
-    text = str(error) if isinstance(error, GraticuleError) else f"{kind}: {error}".rstrip(": ")
-    return Failure(cause="process error", detail=f"the process failed with {shortened(text)}", kind=kind, step=step)
+    said = text if isinstance(error, GraticuleError) else f"{kind}: {text}".rstrip(": ")
+    return Failure(cause="process error", detail=f"the process failed with {said}", kind=kind, step=step)
+
+
+def _text_of(error: BaseException) -> str:
+    """Return what an exception says; nothing if that cannot be had, for its ``__str__`` may be foreign code too."""
+    try:
+        return shortened(str(error))
+    except BaseException:  # noqa: BLE001 - edge: foreign code may raise anything
+        return ""
 
 
 def _end_if_forked(pid: int, error: BaseException | None = None) -> None:
@@ -481,6 +506,7 @@ class Context:
         self._job = job
         self._job_id = job_id
         self._told = 0.0
+        self._percent = 0
         self._closed = False
         self._pending: Progress | None = None
         self._teller: threading.Timer | None = None
@@ -508,8 +534,9 @@ class Context:
             return  # a thread that outlived its job: what it says would be told of the next one
         if self._job.stopping:
             raise Dismissed
-        percent = max(0, min(100, int(progress)))
-        self._pending = Progress(job=self._job_id, percent=percent, message=str(message)[:1000])
+        if progress == progress:  # not NaN, which says nothing: 0 of 0 is no reason to fail  # noqa: PLR0124
+            self._percent = int(max(0, min(100, progress)))
+        self._pending = Progress(job=self._job_id, percent=self._percent, message=encodable(str(message)[:1000]))
         wait = self._told + _PROGRESS_INTERVAL - time.monotonic()
         if wait <= 0:
             self._tell()

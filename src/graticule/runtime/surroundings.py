@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import _locale
 import _signal  # type: ignore[import-not-found]
+import builtins
 import contextlib
+import gc
 import os
 import signal
+import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = range(1, 32)
+_PRECISION = 28
+"""Digits that `decimal` computes with where nobody has said otherwise."""
 _MOST_FILES = 64
 """Descriptors that jobs may leave open in all; libraries keep some, so as to be quick the next time."""
 
@@ -33,6 +39,8 @@ class Surroundings:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._environment = dict(os.environb)
+        self._interpreter = _interpreter()
+        self._modules = len(sys.modules)
         self._locale = _locale.setlocale(_locale.LC_ALL, None)
         self._limits = _limits()
         self._files = set(_open_files())
@@ -61,12 +69,15 @@ class Surroundings:
         if self._environment != os.environ._data:  # type: ignore[attr-defined]  # noqa: SLF001 - a tenth of the cost
             os.environ.clear()
             os.environb.update(self._environment)
+            time.tzset()
         if _locale.setlocale(_locale.LC_ALL, None) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
         same_umask = os.umask(self._umask) == self._umask
         return (
             self._restore_handlers()
             and same_umask
+            and _interpreter() == self._interpreter
+            and len(sys.modules) >= self._modules
             and _signal.pthread_sigmask(signal.SIG_BLOCK, ()) == self._mask
             and os.getpriority(os.PRIO_PROCESS, 0) == self._nice
             # Nobody changes these without that module, and to read them takes long.
@@ -95,6 +106,26 @@ class Surroundings:
         self._files = files
         self._lowest = _lowest_free()
         return True
+
+
+def _interpreter() -> tuple[Any, ...]:
+    """Return what changes how all code behaves.
+
+    Not among it is what libraries set when they are imported, as filters of warnings: many are imported by the first
+    job only, and its process would be thrown away each time.
+    """
+    decimal = sys.modules.get("decimal")
+    return (
+        builtins.__import__,
+        sys.excepthook,
+        sys.getrecursionlimit(),
+        sys.get_int_max_str_digits(),
+        gc.isenabled(),
+        socket.getdefaulttimeout(),
+        os.sched_getaffinity(0),
+        tuple(sys.path),
+        _PRECISION if decimal is None else decimal.getcontext().prec,
+    )
 
 
 def _handlers() -> list[Any]:

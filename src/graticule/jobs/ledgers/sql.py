@@ -49,7 +49,7 @@ _LANES = (
 _HEADS = "SELECT created, seq FROM jobs WHERE status='accepted' AND lane=? AND not_before<=? ORDER BY seq LIMIT ?"
 _LOAD = "SELECT workspace, actor, process, count(*) FROM jobs WHERE status='running' GROUP BY workspace, actor, process"
 _TAKE = (
-    "UPDATE jobs SET status='running', agent=?, token=?, attempts=?, started=?, updated=?, lease_end=?,"
+    "UPDATE jobs SET status='running', agent=?, token=?, attempts=?, started=?, updated=?, lease_end=?, message='',"
     " revision=revision+1 WHERE id=? AND status='accepted'"
 )
 _NOTICE = Notice.__struct_fields__
@@ -634,7 +634,7 @@ def _claim(db: Connection, claim: Claim, lock: str) -> list[Job]:
     order = {head.seq: number for number, head in enumerate(chosen)}
     sql = (
         "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1, started=?, updated=?,"
-        " lease_end=?, revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
+        " lease_end=?, message='', revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
         f" AND seq IN ({', '.join('?' * len(chosen))}){lock})"
         f" RETURNING seq, {', '.join(COLUMNS)}"
     )
