@@ -126,8 +126,9 @@ def _environment() -> Environment:
     )
     environment.globals.update(states=STATES, static=_static)
     environment.filters.update(
-        lede=lede, rest=rest, ago=ago, ahead=ahead, moment=moment, interval=interval, bytes=in_bytes, seconds=seconds, number=number, json=as_json
-    )
+        lede=lede, rest=rest, ago=ago, ahead=ahead, moment=moment, interval=interval, bytes=in_bytes, seconds=seconds,
+        number=number, json=as_json,
+    )  # fmt: skip
     return environment
 
 
@@ -161,7 +162,7 @@ def ahead(text: str, now: datetime | None = None) -> str:
     for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
         if left >= size:
             return f"in about {left / size:.0f} {word}"
-    return "at any moment" if left < 5 else f"in about {left:.0f} s"
+    return "soon" if left < 5 else f"in about {left:.0f} s"
 
 
 def interval(text: str) -> str:

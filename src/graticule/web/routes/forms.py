@@ -110,7 +110,7 @@ async def start(request: Request) -> Response:
 async def dismiss(request: Request) -> Response:
     """Dismiss or remove a job, and lead to it, or to the list if nothing is left of it."""
     _check_site(request)
-    job_id, action = request.path_params["jobID"], _action(await _read(request), _DISMISS, _REMOVE)
+    job_id, action = request.path_params["jobID"], _choice(await _read(request), _DISMISS, _REMOVE)
     job = await workspace_of(request).jobs.get(job_id)
     removed = await _end(request, job, action)
     return _see(f"{base_of(request)}/jobs" if removed else f"{base_of(request)}/jobs/{job.id}")
@@ -121,7 +121,7 @@ async def end_jobs(request: Request) -> Response:
     """Dismiss those of the chosen jobs that wait or run, or remove those that have ended; lead back to the list."""
     _check_site(request)
     posted = await _read(request)
-    action = _action(posted, _DISMISS, _REMOVE)
+    action = _choice(posted, _DISMISS, _REMOVE)
     for job_id in dict.fromkeys(posted.getlist("job")):
         with suppress(NoSuchJob, JobGone):  # somebody else was quicker
             await _end(request, await workspace_of(request).jobs.get(str(job_id)), action)
@@ -134,7 +134,7 @@ async def pin(request: Request) -> Response:
     """Keep the results of a job for ever, or no longer than those of others, and lead back to it."""
     _check_site(request)
     job_id, jobs = request.path_params["jobID"], workspace_of(request).jobs
-    change = jobs.pin if _action(await _read(request), _PIN, _UNPIN) == _PIN else jobs.unpin
+    change = jobs.pin if _choice(await _read(request), _PIN, _UNPIN) == _PIN else jobs.unpin
     await change(job_id)
     return _see(f"{base_of(request)}/jobs/{quote(job_id, safe='')}")
 
@@ -156,12 +156,12 @@ async def upload(request: Request) -> Response:
     return _see(f"{base_of(request)}/files?f=html")
 
 
-def _action(posted: FormData, *known: str) -> str:
+def _choice(posted: FormData, *known: str) -> str:
     """Return which button of a form was pressed."""
-    action = str(posted.get("action", ""))
-    if action not in known:
-        raise InvalidParameter("action", action, f"use {' or '.join(known)}")
-    return action
+    choice = str(posted.get("choice", ""))
+    if choice not in known:
+        raise InvalidParameter("choice", choice, f"use {' or '.join(known)}")
+    return choice
 
 
 async def _end(request: Request, job: Job, action: str) -> bool:

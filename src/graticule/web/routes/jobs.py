@@ -132,7 +132,7 @@ async def list_jobs(request: Request) -> Response:
 
 
 def _list_page(request: Request, document: JobList) -> Response:
-    """Return the list as a page; a script that looks at it again and again learns at little cost that it is the same."""
+    """Return the list as a page; a script that looks again and again learns at little cost that it is the same."""
     # Of the document alone: what a page says besides is how long ago all this was.
     headers = {"etag": etag(msgspec.json.encode(document)), "cache-control": "no-store", "vary": VARY}
     if matches(header(request, "if-none-match"), headers["etag"]):
@@ -162,10 +162,13 @@ async def get_job(request: Request) -> Response:
 
 @routes.get("/jobs/{jobID}/row", hidden=True)
 async def get_row(request: Request) -> Response:
-    """Return the row of one job in the list, for a job that the page in sight shows but its list no longer has."""
-    job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    body = pages.render(request, "row", status_info(job, base_of(request)))
+    """Return the row of one job in the list, which a page shows but its list no longer has; nothing if it is gone."""
     headers = {"vary": VARY, "cache-control": "no-store", **pages.HEADERS}
+    try:
+        job = await workspace_of(request).jobs.get(request.path_params["jobID"])
+    except _GONE:
+        return Response(status_code=204, headers=headers)
+    body = pages.render(request, "row", status_info(job, base_of(request)))
     return Response(body, headers=headers, media_type="text/html; charset=utf-8")
 
 

@@ -99,7 +99,7 @@ async function ask(row) {
   const { job, name } = row.dataset;
   row.dataset.asked = Date.now();
   const answer = await fetch(form.action.replace(/form$/, `${job}/row`), { cache: "no-store" });
-  if (answer.status === 404 || answer.status === 410) {
+  if (answer.status === 204) {
     markGone(row);
     return `${name} was removed`;
   }

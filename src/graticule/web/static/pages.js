@@ -47,12 +47,13 @@ function listen() {
   });
 }
 
-function showProgress({ progress, message }) {
+function showProgress({ progress, message, updated }) {
   const bar = document.querySelector("#progress");
   if (!bar) return;
   bar.value = progress;
-  document.querySelector("label[for=progress]").textContent = `${progress} %`;
-  if (message) document.querySelector(".lede").textContent = message;
+  for (const place of ["label[for=progress]", "#now-progress"]) write(document.querySelector(place), `${progress} %`);
+  for (const place of message ? [".lede", "#now-message"] : []) write(document.querySelector(place), message);
+  document.querySelector("#now-updated time").dateTime = updated;
   const quarter = Math.floor(progress / 25);
   if (quarter > Number(bar.dataset.told ?? 0)) tell(`${progress} %`);
   bar.dataset.told = quarter;
