@@ -58,10 +58,14 @@ def test_the_filter_is_kept_from_page_to_page(come: Any, jobs: Any, scripts: boo
     expect(page.locator("tbody tr", has_text="hello-world")).to_have_count(2)
 
 
-def test_a_row_goes_on_as_its_job_does(come: Any, jobs: Any) -> None:
-    path = jobs.execute("count", {"seconds": 7})
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_row_goes_on_as_its_job_does_and_moves_no_other(come: Any, jobs: Any, width: int) -> None:
+    jobs.ended(below := jobs.execute("hello-world", {"name": "below"}))
+    path = jobs.execute("count", {"seconds": 6})
     page = come().open("/jobs")
+    page.set_viewport_size({"width": width, "height": 800})
     here = row(page, path)
+    place = row(page, below).bounding_box()
     page.evaluate("() => (window.same = true)")
 
     expect(here.locator(".status")).to_contain_text("running")
@@ -74,6 +78,7 @@ def test_a_row_goes_on_as_its_job_does(come: Any, jobs: Any) -> None:
     expect(here.get_by_role("link", name="Results")).to_be_visible()
     expect(page.locator("#told")).to_contain_text("is successful")
     assert page.evaluate("window.same")
+    assert row(page, below).bounding_box() == place
 
 
 def test_a_row_goes_on_when_the_filter_does_not_let_its_job_through_any_more(come: Any, jobs: Any) -> None:
@@ -163,6 +168,19 @@ def test_a_job_that_has_ended_meanwhile_keeps_its_results(jobs: Any) -> None:
         assert httpx2.post(address, data=posted, trust_env=False).status_code == 303
 
     assert httpx2.get(f"{jobs.base}{path}/results", trust_env=False).status_code == 200
+
+
+def test_a_question_that_is_open_stays_and_the_row_goes_on_afterwards(come: Any, jobs: Any) -> None:
+    path = jobs.execute("echo", {"message": "soon", "pause": 3})
+    page = come().open("/jobs")
+
+    row(page, path).get_by_role("button", name="Dismiss").click()
+    jobs.ended(path)
+    page.wait_for_timeout(3000)
+    page.get_by_role("button", name="Leave it").click()
+
+    expect(row(page, path).get_by_role("button", name="Remove")).to_be_visible()
+    assert jobs.status(path) == "successful"
 
 
 def test_the_list_is_used_by_keyboard_alone(come: Any, jobs: Any) -> None:

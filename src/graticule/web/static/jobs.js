@@ -4,6 +4,7 @@ const LOOK_MS = 2500;
 const SLOWEST_MS = 30000;
 /** Jobs that a round asks for one by one. */
 const STRAYS = 5;
+const PATIENCE_MS = 20000;
 const OPEN = ["created", "accepted", "running"];
 
 const form = document.querySelector("#chosen");
@@ -16,6 +17,8 @@ const oldest = ids.at(-1) ?? "";
 let tag = "";
 let listed = new Set(ids);
 let lowest = oldest;
+/** Whether a row was left as it was since somebody uses it: it is looked at again even if the list stays the same. */
+let leftAlone = false;
 let failures = 0;
 let looking = Promise.resolve();
 
@@ -39,20 +42,25 @@ function look() {
 async function lookNow() {
   try {
     const headers = { accept: "text/html", ...(tag && { "if-none-match": tag }) };
-    const answer = await fetch(location.pathname + location.search, { headers, cache: "no-store" });
-    if (answer.ok) {
-      takeOver(await answer.text());
-      tag = answer.headers.get("etag");
-    } else if (answer.status !== 304) {
-      throw new Error(`status ${answer.status}`);
-    }
-    await askForStrays();
+    const answer = await get(location.pathname + location.search, headers);
+    if (!answer.ok && answer.status !== 304) throw new Error(`status ${answer.status}`);
     if (failures) announce("");
     failures = 0;
+    if (answer.ok) {
+      leftAlone = false;
+      takeOver(await answer.text());
+      tag = leftAlone ? "" : answer.headers.get("etag");
+    }
+    await askForStrays();
   } catch {
     failures += 1;
+    tag = ""; // so that what is announced is announced again
     announce("The server does not answer; this page keeps trying.");
   }
+}
+
+function get(address, headers) {
+  return fetch(address, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
 }
 
 /** Put the rows of a list that was fetched into the one in sight; what is new is announced, so that nothing moves. */
@@ -70,7 +78,11 @@ function takeOver(text) {
 
 /** Replace a row by its newer state, unless somebody is about to answer its question; return what is to be told. */
 function put(now, next) {
-  if (now.dataset.state === next.dataset.state || now.querySelector(":popover-open") || isSelected(now)) return "";
+  if (now.dataset.state === next.dataset.state) return "";
+  if (now.querySelector(":popover-open") || isSelected(now)) {
+    leftAlone = true;
+    return "";
+  }
   const controls = "a, button, input";
   const focused = [...now.querySelectorAll(controls)].indexOf(document.activeElement);
   next.querySelector("input[name=job]").checked = now.querySelector("input[name=job]").checked;
@@ -98,7 +110,7 @@ async function askForStrays() {
 async function ask(row) {
   const { job, name } = row.dataset;
   row.dataset.asked = Date.now();
-  const answer = await fetch(form.action.replace(/form$/, `${job}/row`), { cache: "no-store" });
+  const answer = await get(form.action.replace(/form$/, `${job}/row`), { accept: "text/html" });
   if (answer.status === 204) {
     markGone(row);
     return `${name} was removed`;
