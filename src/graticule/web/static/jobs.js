@@ -1,6 +1,5 @@
 // The list of jobs works without this. It keeps the rows as the server has them, and says what is new.
 
-const LOOK_MS = 2500;
 const SLOWEST_MS = 30000;
 /** Jobs that a round asks for one by one. */
 const STRAYS = 5;
@@ -11,6 +10,8 @@ const form = document.querySelector("#chosen");
 const news = document.querySelector("#news");
 const rows = () => [...document.querySelectorAll("tr[data-job]")];
 const ids = rows().map((row) => row.dataset.job);
+/** A long list is more work for everybody, so it is looked at less often. */
+const LOOK_MS = Math.max(2500, 20 * ids.length);
 /** Identifiers begin with the time; what is older comes up from the next page and is no news. */
 const oldest = ids.at(-1) ?? "";
 
