@@ -50,6 +50,7 @@ def test_results_expire_unless_their_job_is_pinned(serve: Any, tmp_path: Path) -
             assert "pin" in answer.json()["detail"]
             assert http.put(f"{job}/pin").status_code == 410
             assert http.get(job).json()["status"] == "successful"
+            assert "Their time was up" in http.get(job, headers={"Accept": "text/html"}).text
             chained = http.post("/processes/echo-all/execution", json=octets(f"{job}/results/result"))
             assert chained.status_code == 400
             assert "the time of the results" in chained.json()["errors"][0]["detail"]
@@ -57,6 +58,7 @@ def test_results_expire_unless_their_job_is_pinned(serve: Any, tmp_path: Path) -
             "/processes/echo-all/execution", json=octets(f"{pinned}/results/result"), headers={"Accept": "*/*"}
         )
         assert len(chained.content) == 1 << 20
+        assert "until somebody removes or unpins" in http.get(pinned, headers={"Accept": "text/html"}).text
         assert len(http.get(f"{pinned}/results/result", headers={"Accept": "*/*"}).content) == 1 << 20
         assert [path.name for path in (home / "storage" / "default" / "jobs").rglob("big.bin")] == ["big.bin"]
         assert "results of 2 jobs have expired" in second.log

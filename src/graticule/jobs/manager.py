@@ -417,12 +417,17 @@ class JobManager:
     async def dismiss(self, job_id: str) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
         job = await self.get(job_id)
-        engine = self.engine
-        if job.ended:
-            await engine.results.remove(job.key)  # first: what no record names is found by nobody
-            await engine.ledger.remove(job.key)
-            return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
-        at = now()
+        return await (self.remove(job) if job.ended else self.stop(job))
+
+    async def remove(self, job: Job) -> Job:
+        """Remove a job that has ended, with its results; return it as dismissed."""
+        await self.engine.results.remove(job.key)  # first: what no record names is found by nobody
+        await self.engine.ledger.remove(job.key)
+        return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
+
+    async def stop(self, job: Job) -> Job:
+        """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
+        engine, at = self.engine, now()
         engine.agent.forget(job.id)
         job = await engine.ledger.move(job.key, lambda found: _dismissed(found, at))
         engine.agent.stop(job.key, _DISMISSED)

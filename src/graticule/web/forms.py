@@ -91,7 +91,7 @@ class Form:
     def curl(self, address: str) -> str:
         """Return a command line that sends the same request."""
         body = self.body.replace("'", "'\\''")
-        return f"curl -X POST \\\n  {address} \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
+        return f"curl -X POST {address} \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
 
 
 def blank_form(description: ProcessDescription, example: int | None = None) -> Form:

@@ -49,7 +49,7 @@ def render(request: Request, template: str, document: Any, **context: Any) -> st
     ----------
     request : Request
         The request; templates see ``base`` (address of the workspace), ``path`` (below it), ``here`` (both),
-        ``as_json`` (address of the same as JSON) and ``site`` (name of the service).
+        ``as_json`` (address of the same as JSON), ``site`` (name of the service) and ``now``.
     template : str
         Name of the template without its suffix.
     document : Struct or dict
@@ -66,6 +66,7 @@ def render(request: Request, template: str, document: Any, **context: Any) -> st
         "as_json": f"{here}?{_query(request)}f=json",
         "query": request.query_params,
         "site": visit_of(request).parts.settings.server.title,
+        "now": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     page = _environment().get_template(f"{template}.html")
     return page.render({**known, "document": msgspec.to_builtins(document), **context})
@@ -125,8 +126,9 @@ def _environment() -> Environment:
     )
     environment.globals.update(states=STATES, static=_static)
     environment.filters.update(
-        lede=lede, rest=rest, ago=ago, moment=moment, bytes=in_bytes, seconds=seconds, number=number, json=as_json
-    )
+        lede=lede, rest=rest, ago=ago, ahead=ahead, moment=moment, interval=interval, bytes=in_bytes, seconds=seconds,
+        number=number, json=as_json,
+    )  # fmt: skip
     return environment
 
 
@@ -152,6 +154,24 @@ def ago(text: str, now: datetime | None = None) -> str:
         if passed >= size:
             return f"{int(passed // size)} {word} ago"
     return "just now" if passed < 5 else f"{int(passed)} s ago"
+
+
+def ahead(text: str, now: datetime | None = None) -> str:
+    """Return how far ahead an RFC 3339 moment is, in words."""
+    left = (datetime.fromisoformat(text) - (now or datetime.now(UTC))).total_seconds()
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if left >= size:
+            return f"in about {left / size:.0f} {word}"
+    return "soon" if left < 5 else f"in about {left:.0f} s"
+
+
+def interval(text: str) -> str:
+    """Return an interval of RFC 3339 moments for reading."""
+    start, slash, end = text.partition("/")
+    if not slash:
+        return f"at {moment(start)}"
+    words = [f"{word} {moment(part)}" for word, part in (("from", start), ("to", end)) if part not in ("", "..")]
+    return " ".join(words)
 
 
 def moment(text: str) -> str:

@@ -106,6 +106,16 @@ def count(seconds: float, *, context: RunContext) -> str:
         context.report(number * 5, f"at {number}")
         time.sleep(seconds / 20)
     return "counted"
+
+
+@process
+def chatter(seconds: float) -> str:
+    """Print a line ten times a second, after fifty."""
+    for number in range(50 + int(seconds * 10)):
+        print(f"word {number}", flush=True)
+        if number > 50:
+            time.sleep(0.1)
+    return "told"
 '''
 TALK = "talk-until-the-last-listener-has-left-the-room-and-the-lights-are-out"
 

@@ -22,6 +22,7 @@ PAGES = (
     "landing", "processes", "plain form", "form of every kind", "form with faults", "conformance", "jobs", "no jobs",
     "running job", "raster job", "map job", "job of every kind", "failed job", "results", "files", "api", "not found",
     "told job", "notifications", "notification profiles", "notification profile",
+    "provenance",
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def paths(jobs: Any) -> dict[str, str]:
         "job of every kind": jobs.run("echo-all"),
         "failed job": failed,
         "results": f"{raster}/results",
+        "provenance": f"{raster}/prov?f=html",
         "files": "/files",
         "api": "/api?f=html",
         "not found": "/nothing",

@@ -28,6 +28,7 @@ def test_pages_bring_their_own_scripts_and_styles_with_media_types():
 
     assert types == {
         "api.js": "text/javascript; charset=utf-8",
+        "jobs.js": "text/javascript; charset=utf-8",
         "mark.svg": "image/svg+xml",
         "pages.js": "text/javascript; charset=utf-8",
         "style.css": "text/css; charset=utf-8",

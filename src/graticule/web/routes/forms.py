@@ -1,22 +1,34 @@
-"""What the forms of the pages post: they run a process, dismiss a job, tell of it again, and lead on to a page."""
+"""What the forms of the pages post: they run a process, dismiss jobs, tell of one again, and lead on to a page."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from urllib.parse import quote, urlsplit
 
 import msgspec
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, QueryParams, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from graticule.data.uploads import Upload
-from graticule.errors import AccessDenied, Fault, InvalidBody, InvalidInputs, InvalidParameter, TooLarge
+from graticule.errors import (
+    AccessDenied,
+    Fault,
+    IllegalTransition,
+    InvalidBody,
+    InvalidInputs,
+    InvalidParameter,
+    JobGone,
+    NoSuchJob,
+    TooLarge,
+)
+from graticule.jobs.job import Job
 from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
 from graticule.web import pages
@@ -37,6 +49,8 @@ _FORM_BYTES = 64 << 20
 
 _FILES = 50
 _FIELDS = 2000
+_DISMISS, _REMOVE = "dismiss", "remove"
+_PIN, _UNPIN = "pin", "unpin"
 _execute = msgspec.json.Decoder(Execute)
 
 
@@ -94,12 +108,35 @@ async def start(request: Request) -> Response:
 
 @routes.post("/jobs/{jobID}/dismissal", hidden=True)
 async def dismiss(request: Request) -> Response:
-    """Dismiss a job as DELETE does, which forms cannot send; of one that had ended nothing is left but the list."""
+    """Dismiss or remove a job, and lead to it, or to the list if nothing is left of it."""
     _check_site(request)
-    jobs = workspace_of(request).jobs
-    job = await jobs.get(request.path_params["jobID"])
-    await jobs.dismiss(job.id)
-    return _see(f"{base_of(request)}/jobs" if job.ended else f"{base_of(request)}/jobs/{job.id}")
+    job_id, action = request.path_params["jobID"], _choice(await _read(request), _DISMISS, _REMOVE)
+    job = await workspace_of(request).jobs.get(job_id)
+    removed = await _end(request, job, action)
+    return _see(f"{base_of(request)}/jobs" if removed else f"{base_of(request)}/jobs/{job.id}")
+
+
+@routes.post("/jobs/form", hidden=True)
+async def end_jobs(request: Request) -> Response:
+    """Dismiss those of the chosen jobs that wait or run, or remove those that have ended; lead back to the list."""
+    _check_site(request)
+    posted = await _read(request)
+    action = _choice(posted, _DISMISS, _REMOVE)
+    for job_id in dict.fromkeys(posted.getlist("job")):
+        with suppress(NoSuchJob, JobGone):  # somebody else was quicker
+            await _end(request, await workspace_of(request).jobs.get(str(job_id)), action)
+    shown = QueryParams(str(posted.get("shown", "")))
+    return _see(f"{base_of(request)}/jobs?{shown}".rstrip("?"))
+
+
+@routes.post("/jobs/{jobID}/pinning", hidden=True)
+async def pin(request: Request) -> Response:
+    """Keep the results of a job for ever, or no longer than those of others, and lead back to it."""
+    _check_site(request)
+    job_id, jobs = request.path_params["jobID"], workspace_of(request).jobs
+    change = jobs.pin if _choice(await _read(request), _PIN, _UNPIN) == _PIN else jobs.unpin
+    await change(job_id)
+    return _see(f"{base_of(request)}/jobs/{quote(job_id, safe='')}")
 
 
 @routes.post("/jobs/{jobID}/notifications/{number}/form", hidden=True)
@@ -117,6 +154,29 @@ async def upload(request: Request) -> Response:
     _check_site(request)
     await _gathered(request, await _read(request))
     return _see(f"{base_of(request)}/files?f=html")
+
+
+def _choice(posted: FormData, *known: str) -> str:
+    """Return which button of a form was pressed."""
+    choice = str(posted.get("choice", ""))
+    if choice not in known:
+        raise InvalidParameter("choice", choice, f"use {' or '.join(known)}")
+    return choice
+
+
+async def _end(request: Request, job: Job, action: str) -> bool:
+    """Dismiss or remove a job; return whether it is removed.
+
+    Whoever saw a job run and dismisses it does not lose results that it has made meanwhile, as by a DELETE.
+    """
+    jobs = workspace_of(request).jobs
+    if action == _REMOVE and job.ended:
+        await jobs.remove(job)
+        return True
+    if action == _DISMISS and not job.ended:
+        with suppress(IllegalTransition):
+            await jobs.stop(job)
+    return False
 
 
 def _example(description: ProcessDescription, text: str) -> tuple[Form, dict[str, WantedOutput] | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -33,7 +33,8 @@ from graticule.jobs.log import PROCESS
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobList, StatusInfo
 from graticule.ogc.processes import Execute
-from graticule.web.documents import Results, results_response, single_output, status_info
+from graticule.web import pages
+from graticule.web.documents import Results, moment, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
 from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
 from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
@@ -52,7 +53,7 @@ from graticule.web.requests import (
     visit_of,
     workspace_of,
 )  # fmt: skip
-from graticule.web.responses import answer, self_links
+from graticule.web.responses import VARY, answer, etag, matches, self_links
 from graticule.web.routes.notifications import notifications
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -63,6 +64,14 @@ _STATUSES = ("created", "accepted", "running", "successful", "failed", "dismisse
 _execute = msgspec.json.Decoder(Execute)
 _TAIL = 4096
 """Bytes of a log that the page of a job shows at first."""
+_PERIODS = {
+    "the last hour": timedelta(hours=1),
+    "the last 24 hours": timedelta(days=1),
+    "the last 7 days": timedelta(days=7),
+}
+"""What the form of the list offers to filter by, besides any interval that the address says."""
+_OFFERED = 200
+"""Processes that the form of the list proposes."""
 _DIGITS = 9
 """An index of more digits is beyond every output."""
 
@@ -83,6 +92,7 @@ _FILTERS = (
     _filter("maxDuration", "Only jobs that lasted at most so many seconds.", {"type": "integer", "minimum": 0}),
 )
 _REPEATED = tuple(parameter.name for parameter in _FILTERS if parameter.schema["type"] == "array")
+_NARROWING = tuple(parameter.name for parameter in _FILTERS)
 _CURSOR = Parameter(
     name="cursor",
     description="Where the page begins; links with rel `next` carry it.",
@@ -116,7 +126,24 @@ async def list_jobs(request: Request) -> Response:
         following = QueryParams([*kept, ("cursor", encode_cursor(page.next))])
         links.append(Link(href=f"{base}/jobs?{following}", rel="next", type=JSON))
     document = JobList(jobs=[status_info(job, base) for job in page.jobs], links=links)
-    return answer(request, document, page="jobs", profile="jobs-list")
+    if wanted_media_type(query.get("f"), header(request, "accept"), (JSON, HTML)) == HTML:
+        return _list_page(request, document)
+    return answer(request, document, profile="jobs-list", page="jobs")
+
+
+def _list_page(request: Request, document: JobList) -> Response:
+    """Return the list as a page; a script that looks again and again learns at little cost that it is the same."""
+    # Of the document alone: what a page says besides is how long ago all this was.
+    headers = {"etag": etag(msgspec.json.encode(document)), "cache-control": "no-store", "vary": VARY}
+    if matches(header(request, "if-none-match"), headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    now = datetime.now(UTC)
+    return answer(
+        request, document, page="jobs", profile="jobs-list", headers=headers,
+        periods={f"{now - period:%Y-%m-%dT%H:%M:%SZ}/..": name for name, period in _PERIODS.items()},
+        filtered=any(value for name in _NARROWING for value in request.query_params.getlist(name) if value != "../.."),
+        processes=[offer.description.id for offer in workspace_of(request).processes.offers()[:_OFFERED]],
+    )  # fmt: skip
 
 
 @routes.get(
@@ -131,6 +158,18 @@ async def get_job(request: Request) -> Response:
     wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
     shown = await _shown(request, job) if wanted == HTML else {}
     return answer(request, await _status(request, job), page="job", profile="job-description", **shown)
+
+
+@routes.get("/jobs/{jobID}/row", hidden=True)
+async def get_row(request: Request) -> Response:
+    """Return the row of one job in the list, which a page shows but its list no longer has; nothing if it is gone."""
+    headers = {"vary": VARY, "cache-control": "no-store", **pages.HEADERS}
+    try:
+        job = await workspace_of(request).jobs.get(request.path_params["jobID"])
+    except _GONE:
+        return Response(status_code=204, headers=headers)
+    body = pages.render(request, "row", status_info(job, base_of(request)))
+    return Response(body, headers=headers, media_type="text/html; charset=utf-8")
 
 
 @routes.delete(
@@ -268,8 +307,18 @@ async def _shown(request: Request, job: Job) -> dict[str, Any]:
         "exhibits": lambda: shown,
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
         "log": await _tail(request, job),
+        "keeping": job.keeping,
+        "expires": _expires(request, job),
         "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
     }
+
+
+def _expires(request: Request, job: Job) -> str | None:
+    """Return until when the results of a job are kept; None: for ever, or they are gone."""
+    hours = visit_of(request).parts.retention.rules.hours_of(job.workspace, job.process)
+    if not hours or job.keeping or job.status != "successful":
+        return None
+    return moment(job.finished + hours * 3_600_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,7 @@ from graticule.errors import (
 )
 from graticule.jobs.provenance import provenance_of
 from graticule.ogc.common import HTML
+from graticule.ogc.prov import ARGUMENTS, LABEL, LOCATION, VALUE, Name, Provenance, RelationKind, Typed
 from graticule.web import pages
 from graticule.web.negotiation import choose
 from graticule.web.parameters import JOB_ID, PROFILE
@@ -47,6 +49,15 @@ _PROFILES: Mapping[str, str] = {
     "prov-nt": "application/n-triples",
     "prov-turtle": "text/turtle",
 }
+_VERBS: Mapping[RelationKind, str] = {
+    "used": "used",
+    "wasGeneratedBy": "was made by",
+    "wasAssociatedWith": "was done by",
+    "wasAttributedTo": "is due to",
+    "actedOnBehalfOf": "acted for",
+    "wasStartedBy": "was started by",
+    "hadMember": "has the member",
+}
 _FORM = Parameter(
     name="f",
     description="Form: a short name or a media type; it goes before profile and Accept header.",
@@ -70,12 +81,55 @@ async def get_provenance(request: Request) -> Response:
     offer = workspace.processes.find(job.process)
     description = offer.description if offer is not None else None
     write = FORMS.get(media_type, prov_n)
+
+    def tell() -> tuple[Provenance, bytes]:
+        provenance = provenance_of(job, base_of(request), description)
+        return provenance, write(provenance)
+
     # In a thread: the request may have megabytes of inputs, whose checksums are taken.
-    content = await asyncio.to_thread(lambda: write(provenance_of(job, base_of(request), description)))
+    provenance, content = await asyncio.to_thread(tell)
     if media_type == HTML:
-        body = pages.render(request, "provenance", {"jobID": job.id}, notation=content.decode())
+        things, ties = _in_words(provenance)
+        body = pages.render(
+            request, "provenance", {"jobID": job.id}, notation=content.decode(), things=lambda: things,
+            ties=lambda: ties,
+        )  # fmt: skip
         return Response(body, 200, {"vary": VARY, **pages.HEADERS}, media_type="text/html; charset=utf-8")
     return Response(content, 200, {"vary": VARY, **CONTENT_HEADERS}, media_type=media_type)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """Something that took part, as the page tells of it."""
+
+    label: str
+    kind: str
+    location: str
+    value: str
+    start: str
+    end: str
+
+
+def _in_words(provenance: Provenance) -> tuple[list[Thing], list[str]]:
+    """Return what took part, and a sentence for each of the relations between."""
+    things = {}
+    for element in provenance.elements:
+        said = {
+            name: value.text if isinstance(value, Typed) else str(value)
+            for name, value in element.attributes
+            if name in (LABEL, LOCATION, VALUE)
+        }
+        things[element.name] = Thing(
+            label=said.get(LABEL, str(element.name)), kind=element.kind, location=said.get(LOCATION, ""),
+            value=said.get(VALUE, ""), start=element.start, end=element.end,
+        )  # fmt: skip
+    ties = []
+    for relation in provenance.relations:
+        ends = [relation.arguments.get(argument) for argument in ARGUMENTS[relation.kind][:2]]
+        names = [things[end].label if isinstance(end, Name) and end in things else str(end) for end in ends if end]
+        if len(names) == len(ends):
+            ties.append(f" {_VERBS[relation.kind]} ".join(names))
+    return list(things.values()), ties
 
 
 def _wanted(request: Request) -> str:
