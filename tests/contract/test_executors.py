@@ -18,7 +18,6 @@ import pytest
 
 from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executor import Assignment
-from graticule.jobs.executors.dask import DaskExecutor, DaskRules
 from graticule.jobs.executors.inline import InlineExecutor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.job import Failure
@@ -43,14 +42,6 @@ class TestLocalExecutor(IsolatingExecutorContract):
     @pytest.fixture
     async def executor(self, tmp_path: Path) -> AsyncIterator[LocalExecutor]:
         executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=2))
-        yield executor
-        await executor.close()
-
-
-class TestDaskExecutor(IsolatingExecutorContract):
-    @pytest.fixture
-    async def executor(self, tmp_path: Path) -> AsyncIterator[DaskExecutor]:
-        executor = await DaskExecutor.open(tmp_path / "scratch", DaskRules(workers=2))
         yield executor
         await executor.close()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import logging
 import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from graticule.errors import InvalidSetting
 from graticule.jobs.executor import Assignment, Ending, Listener
@@ -18,6 +19,7 @@ from graticule.jobs.executors.dask_keeper import (
     DOOR,
     RESOURCE,
     Beat,
+    Comm,
     Order,
     Over,
     Piece,
@@ -33,10 +35,6 @@ from graticule.jobs.executors.dask_keeper import (
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits, logs_left
 from graticule.jobs.job import Failure, Job, Manifest
 from graticule.jobs.messages import Described, ProcessRef, Progress
-
-if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
-    from distributed.comm import Comm
 
 log = logging.getLogger("graticule.jobs")
 
@@ -216,7 +214,7 @@ class DaskExecutor:
         finally:
             future.release()
 
-    async def _place(self, run: _Run, future: Future[None]) -> None:
+    async def _place(self, run: _Run, future: Any) -> None:
         """Wait until a job has its keeper, or is not wanted any more."""
         outcome = asyncio.ensure_future(future.result())
         waits = [outcome, *(asyncio.ensure_future(event.wait()) for event in (run.placed, run.unwanted))]
@@ -373,24 +371,24 @@ class _Run:
 class _Cluster:
     """A connection to a Dask cluster, our own or somebody else's."""
 
-    def __init__(self, address: str, own: LocalCluster | None) -> None:
+    def __init__(self, address: str, own: Any = None) -> None:
         self._address = address
-        self._own = own
-        self._client: Client | None = None
+        self._own = own  # a LocalCluster
+        self._client: Any = None  # a Client: the library is but half typed
 
     @classmethod
     async def open(cls, scratch: Path, rules: DaskRules) -> _Cluster:
         """Return a connection; raises InvalidSetting."""
         try:
-            from distributed import LocalCluster
+            distributed = importlib.import_module("distributed")
         except ImportError as error:
             remedy = "dask needs a library that is not installed: pip install graticule[dask]"
             raise InvalidSetting("jobs.executor", remedy) from error
         if rules.scheduler:
-            cluster = cls(rules.scheduler, None)
+            cluster = cls(rules.scheduler)
         else:
             places = max(1, rules.workers)
-            own = await LocalCluster(
+            own = await distributed.LocalCluster(
                 n_workers=1,
                 threads_per_worker=places,  # Dask counts one for each keeper, though it runs none
                 resources={RESOURCE: places},
@@ -409,8 +407,7 @@ class _Cluster:
         return cluster
 
     @property
-    def client(self) -> Client:
-        assert self._client is not None
+    def client(self) -> Any:
         return self._client
 
     @property
@@ -424,11 +421,9 @@ class _Cluster:
 
     async def reconnect(self) -> None:
         """Connect anew; raises OSError."""
-        from distributed import Client
-
         await self._disconnect()
         security = None if self._own is None else self._own.security
-        client = Client(
+        client = importlib.import_module("distributed").Client(
             self._address, security=security, asynchronous=True, set_as_default=False, timeout=_ANSWER_S
         )  # fmt: skip
         try:
@@ -445,16 +440,15 @@ class _Cluster:
         workers = [one for one in found["workers"].values() if one["status"] == "running"]
         return sum(int(one["resources"].get(RESOURCE, 0)) for one in workers)
 
-    def submit(self, ticket: str, topic: str) -> Future[None]:
+    def submit(self, ticket: str, topic: str) -> Any:
         """Have Dask begin a keeper."""
         resources = {RESOURCE: 1}
         return self.client.submit(keep, ticket, topic, key=f"{RESOURCE}-{ticket}", resources=resources, retries=0)
 
     async def enter(self, address: str, ticket: str) -> Comm:
         """Return a connection to a keeper on a Dask worker; raises OSError."""
-        from distributed.comm import connect
-
-        comm = await connect(address, timeout=_ANSWER_S, deserialize=False, **self.client.connection_args)
+        connect = importlib.import_module("distributed.comm").connect
+        comm: Comm = await connect(address, timeout=_ANSWER_S, deserialize=False, **self.client.connection_args)
         await comm.write({"op": DOOR, "ticket": ticket, "reply": False})
         return comm
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import logging
 import os
 import shutil
@@ -22,7 +23,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -32,10 +33,6 @@ from graticule.jobs.failures import not_started
 from graticule.jobs.job import Failure, Job, Manifest
 from graticule.jobs.log import PROCESS
 from graticule.jobs.messages import Progress, encode
-
-if TYPE_CHECKING:
-    from distributed import Worker
-    from distributed.comm import Comm
 
 log = logging.getLogger("graticule.jobs")
 
@@ -51,6 +48,35 @@ _PIECE = 1 << 20
 """Bytes of a file that travel at once."""
 _UNDER_WAY = 4
 """Pieces that may be under way: a connection of Dask takes whatever it is given into memory."""
+
+
+class Comm(Protocol):
+    """What we use of a connection of Dask, whose own class has no types. Its errors are OSError."""
+
+    async def read(self) -> Any:
+        """Return the next message."""
+
+    async def write(self, message: Any) -> Any:
+        """Send a message."""
+
+    async def close(self) -> None:
+        """End it once everything is sent."""
+
+    def abort(self) -> None:
+        """End it at once."""
+
+
+class Worker(Protocol):
+    """What we use of a Dask worker."""
+
+    address: str
+    local_directory: str
+    handlers: dict[str, Any]
+    """What is done for whoever connects, by operation."""
+    extensions: dict[str, Any]
+
+    def log_event(self, topic: str, message: Any) -> None:
+        """Tell those who follow a topic."""
 
 
 # --- what travels between agent and keeper ------------------------------------------------------------------------
@@ -144,9 +170,7 @@ async def keep(ticket: str, topic: str) -> None:
     topic : str
         The events of Dask that the agent follows.
     """
-    from distributed import get_worker
-
-    worker = get_worker()
+    worker: Worker = importlib.import_module("distributed").get_worker()
     keepers = worker.extensions.get(RESOURCE)
     if keepers is None:
         keepers = worker.extensions[RESOURCE] = Keepers(worker)
@@ -301,8 +325,8 @@ class _Keeper:
         try:
             done, _ = await asyncio.wait(talk, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if (error := task.exception()) is not None and not isinstance(error, OSError):
-                    log.error("job %s is ended: its keeper failed", self._job.id, exc_info=error)
+                if (failed := task.exception()) is not None and not isinstance(failed, OSError):
+                    log.error("job %s is ended: its keeper failed", self._job.id, exc_info=failed)
         finally:
             for task in talk:
                 task.cancel()
@@ -353,9 +377,7 @@ class _Keeper:
         return more
 
     async def _send_files(self, outputs: Path) -> None:
-        for path in sorted(outputs.rglob("*")):
-            if not stat.S_ISREG(path.lstat().st_mode):
-                continue
+        for path in await asyncio.to_thread(_files_below, outputs):
             name, offset = path.relative_to(outputs.parent).as_posix(), 0
             while data := await asyncio.to_thread(_read, path, offset):
                 offset += len(data)
@@ -366,6 +388,10 @@ class _Keeper:
     async def _send(self, name: str, data: bytes) -> None:
         await self._under_way.acquire()
         await send(self._comm, Piece(path=name, data=data))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
 
 
 def _read(path: Path, offset: int) -> bytes:

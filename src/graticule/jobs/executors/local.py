@@ -471,7 +471,7 @@ class LocalExecutor:
 
 def logs_left(folder: Path) -> dict[str, Path]:
     """Return the logs in the scratch folder of a job, by step, until they are in storage."""
-    found = {}
+    found: dict[str, Path] = {}
     for place in (folder, folder.with_name(f"{folder.name}.kept")):  # the latter on its way into storage
         if place.is_dir():
             found |= {path.stem: path for path in (place / "logs").glob("*.log")}
