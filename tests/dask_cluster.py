@@ -10,46 +10,49 @@ import time
 from pathlib import Path
 from typing import Self
 
-import psutil
-
 import graticule
 
 START_SECONDS = 30
 
 
 class DaskCluster:
-    """A scheduler and workers on this machine; a context manager.
+    """A scheduler and one worker on this machine, to which a test may add others; a context manager.
 
     Parameters
     ----------
     folder : Path
         Where workers have their files; what all print goes there too.
-    workers : int
-        How many workers there are at first.
-    places : int
-        Jobs that each of them may run at the same time.
     """
 
-    def __init__(self, folder: Path, *, workers: int = 1, places: int = 2) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.places = places
         self.port = _free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.scheduler: psutil.Popen | None = None
-        self.workers: list[psutil.Popen] = []
-        self._wanted = workers
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self._started = 0
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start_scheduler()
-        for _ in range(self._wanted):
-            self.start_worker()
+        self.start_worker()
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (*self.workers, self.scheduler):
             if process is not None:
                 kill(process)
+
+    def mend(self) -> None:
+        """Start anew what a test has killed, so that there is one worker."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        for worker in self.workers[1:]:
+            kill(worker)
+        del self.workers[1:]
+        if self.scheduler is None or self.scheduler.poll() is not None:
+            self.start_scheduler()
+        if not self.workers:
+            self.start_worker()
 
     def start_scheduler(self) -> None:
         """Start the scheduler, at the same address each time."""
@@ -60,29 +63,30 @@ class DaskCluster:
             assert time.monotonic() < deadline, (self.folder / "scheduler.log").read_text()
             time.sleep(0.05)
 
-    def start_worker(self, *more: str) -> psutil.Popen:
-        """Start a worker and wait until the scheduler knows it; it is one process, without a nanny."""
-        name = f"worker-{len(self.workers)}"
-        resources = ["--resources", f"graticule={self.places}"] if self.places else []
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until the scheduler knows it; it takes two jobs, and is one process."""
+        self._started += 1
+        name = f"worker-{self._started}"
         arguments = [
             *("dask_worker", self.address, "--host", "127.0.0.1", "--nworkers", "1", "--nthreads", "4", "--no-nanny"),
-            *("--no-dashboard", "--name", name, "--local-directory", str(self.folder), *resources, *more),
+            *("--no-dashboard", "--name", name, "--local-directory", str(self.folder), "--resources", "graticule=2"),
         ]
         worker = self._start(name, arguments)
         self.workers.append(worker)
         log, deadline = self.folder / f"{name}.log", time.monotonic() + START_SECONDS
         while "Registered to" not in log.read_text():
-            assert worker.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert worker.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         return worker
 
-    def _start(self, name: str, arguments: list[str]) -> psutil.Popen:
+    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         """Start a part of Dask, as a machine has it that knows no setting of ours."""
         module, *rest = arguments
         environment = {key: value for key, value in os.environ.items() if not key.startswith("GRATICULE_")}
         environment["PYTHONPATH"] = str(Path(graticule.__file__).parents[1])
         with (self.folder / f"{name}.log").open("ab") as log:
-            return psutil.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.{module}", *rest],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -93,7 +97,7 @@ class DaskCluster:
             )
 
 
-def kill(process: psutil.Popen) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process at once, if it still lives; what is below it is its own care."""
     process.kill()
     process.wait()

@@ -45,7 +45,7 @@ _GONE_S = 2.0
 worker that has ended, has killed it."""
 _LOOK_S = 1.0
 """Seconds between two looks at the cluster."""
-_ANSWER_S = 5.0
+_ANSWER_S = 3.0
 """Seconds that the scheduler has to answer."""
 _CLOSE_S = 5.0
 """Seconds that the connection to the scheduler, and a cluster of our own, have to close."""
@@ -380,25 +380,12 @@ class _Cluster:
     async def open(cls, scratch: Path, rules: DaskRules) -> _Cluster:
         """Return a connection; raises InvalidSetting."""
         try:
-            distributed = importlib.import_module("distributed")
+            importlib.import_module("distributed")
         except ImportError as error:
             remedy = "dask needs a library that is not installed: pip install graticule[dask]"
             raise InvalidSetting("jobs.executor", remedy) from error
-        if rules.scheduler:
-            cluster = cls(rules.scheduler)
-        else:
-            places = max(1, rules.workers)
-            own = await distributed.LocalCluster(
-                n_workers=1,
-                threads_per_worker=places,  # Dask counts one for each keeper, though it runs none
-                resources={RESOURCE: places},
-                memory_limit=0,  # jobs have limits of their own
-                local_directory=str(scratch / "dask"),
-                dashboard_address=None,
-                security=True,  # with keys of its own: who could reach the scheduler could run anything
-                asynchronous=True,
-            )
-            cluster = cls(own.scheduler_address, own)
+        own = None if rules.scheduler else await _own_cluster(scratch / "dask", max(1, rules.workers))
+        cluster = cls(own.scheduler_address if own is not None else rules.scheduler, own)
         try:
             await cluster.reconnect()
         except OSError as error:
@@ -463,6 +450,29 @@ class _Cluster:
         if client is not None:
             with contextlib.suppress(OSError):
                 await asyncio.wait_for(client.close(), _CLOSE_S)
+
+
+async def _own_cluster(folder: Path, places: int) -> Any:
+    """Return a cluster with one Dask worker on this machine, which nobody else can use."""
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # not each of its steps
+    ours = {
+        "temporary-directory": str(folder),
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.worker.profile.enabled": False,
+    }
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    with importlib.import_module("dask").config.set(ours):
+        return await importlib.import_module("distributed").LocalCluster(
+            n_workers=1,
+            threads_per_worker=places,  # Dask counts one for each keeper, though none runs in it
+            resources={RESOURCE: places},
+            memory_limit=0,  # jobs have limits of their own
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            security=True,  # with keys that nobody else has: whoever reaches a scheduler can run anything
+            asynchronous=True,
+        )
 
 
 async def _say(comm: Comm, message: ToKeeper) -> None:

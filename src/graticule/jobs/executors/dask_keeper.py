@@ -42,6 +42,8 @@ DOOR = "graticule_keeper"
 """The operation by which an agent enters a Dask worker."""
 _PATIENCE_S = 30.0
 """Seconds that a keeper waits for its agent."""
+_PRELOAD_S = 5.0
+"""Seconds after an agent's first job here until its fork server imports what most job processes want."""
 _LOOK_S = 0.2
 """Seconds between two looks at what a job has printed."""
 _PIECE = 1 << 20
@@ -255,7 +257,7 @@ class _Shop:
     def __init__(self, folder: Path, keeping: LocalLimits) -> None:
         self._folder = folder
         self.executor = LocalExecutor(folder, keeping)
-        self.executor.preload()
+        asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self.users = 0
         self.uses = 0
 
