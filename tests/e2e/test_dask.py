@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from tests.postgres import Postgres
 from tests.serving import Server, Worker
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
-LARGE_MIB = 2000 if os.environ.get("GRATICULE_TEST_ALL") else 50
+ALL = bool(os.environ.get("GRATICULE_TEST_ALL"))
+LARGE_MIB = 2000 if ALL else 50
 SILENT_S = 3.0
 """Within this a dismissed job is silent."""
 
@@ -55,6 +56,12 @@ def executor_of(http: httpx2.Client) -> dict[str, Any]:
     """Return what the server says about its executor."""
     part: dict[str, Any] = http.get("/health").json()["parts"]["executor"]
     return part
+
+
+def only_in_test_all(test: Callable[..., None]) -> Callable[..., None]:
+    """Leave a long test to ``make test-all``."""
+    test.__test__ = ALL  # type: ignore[attr-defined]
+    return test
 
 
 def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -157,6 +164,7 @@ def test_nothing_goes_on_when_the_server_is_killed_and_the_next_one_takes_its_jo
         http.delete(f"/jobs/{stubborn}")
 
 
+@only_in_test_all
 def test_a_cluster_that_is_away_loses_no_job(cluster: DaskCluster, serve: Serve, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     with client_of(serve(str(PROCESSES), env=on(cluster))) as http:
@@ -197,6 +205,7 @@ def test_a_large_result_comes_whole_and_passes_through_no_memory(cluster: DaskCl
             assert sum(map(len, answer.iter_raw(1 << 20))) == LARGE_MIB << 20
 
 
+@only_in_test_all
 def test_workers_of_one_database_use_a_cluster_too(cluster: DaskCluster, postgres: Postgres, tmp_path: Path) -> None:
     shared = {
         "GRATICULE_DATABASE__URL": postgres.new_database(),
