@@ -203,14 +203,14 @@ class DaskExecutor:
         future = self._cluster.submit(run.ticket, self._topic)
         try:
             await self._place(run, future)
-            if run.why is None:
-                comm = await self._cluster.enter(run.address, run.ticket)
+            if run.why is not None:
+                return Ending(failure=run.why)
+            comm = await self._cluster.enter(run.address, run.ticket)
+            return await self._converse(run, comm)
         except _NoKeeper as error:
             return run.lost(str(error))
         except OSError as error:
             return run.lost(f"the Dask worker at {run.address} cannot be reached: {error}")
-        else:
-            return Ending(failure=run.why) if run.why is not None else await self._converse(run, comm)
         finally:
             future.release()
 
@@ -237,10 +237,12 @@ class DaskExecutor:
         silence = self._rules.lease_s * _SILENCE
         beating = asyncio.create_task(beat(comm, silence))
         try:
+            if run.why is not None:  # meanwhile; a keeper that gets no order has nothing to do
+                return Ending(failure=run.why)
             keeping, assignment = self._rules.keeping, run.assignment
             await send(comm, Order(agent=self._agent, assignment=assignment, keeping=keeping, silence_s=silence))
             run.comm = comm
-            if run.why is not None:  # meanwhile
+            if run.why is not None:
                 await send(comm, Stop(why=run.why))
             while True:
                 message = await hear_from_keeper(comm, silence)

@@ -286,6 +286,7 @@ class _Keeper:
         self._news = asyncio.Event()
         self._over = asyncio.Event()
         self._end: Over | Returned = Returned()
+        self._told = False
         self._folder: Path | None = None
         self._sent: dict[str, int] = {}
         self._under_way = asyncio.Semaphore(_UNDER_WAY)
@@ -321,21 +322,25 @@ class _Keeper:
             self._executor.start(self._order.assignment, self)
         except OSError as error:
             self.ended(self._job, Ending(failure=not_started(error)))
-        talk = [
+        hearing, *others = [
             asyncio.create_task(work) for work in (self._hear(), self._tell(), beat(self._comm, self._order.silence_s))
         ]
         try:
-            done, _ = await asyncio.wait(talk, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([hearing, *others], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 if (failed := task.exception()) is not None and not isinstance(failed, OSError):
                     log.error("job %s is ended: its keeper failed", self._job.id, exc_info=failed)
+            if self._told:
+                # The agent closes first: what it has sent and nobody has read would take the last message with it.
+                await asyncio.wait([hearing], timeout=self._order.silence_s)
         finally:
-            for task in talk:
+            for task in (hearing, *others):
                 task.cancel()
             if not self._over.is_set():
                 log.warning("job %s is ended: its agent is not heard any more", self._job.id)
                 self._executor.abandon(self._job.id)
             await self._over.wait()
+            await asyncio.gather(hearing, *others, return_exceptions=True)
             if self._folder is not None:
                 await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             await self._comm.close()
@@ -365,6 +370,7 @@ class _Keeper:
         if self._folder is not None and isinstance(self._end, Over) and self._end.failure is None:
             await self._send_files(self._folder / "outputs")
         await send(self._comm, self._end)
+        self._told = True
 
     async def _send_logs(self) -> bool:
         """Send the next piece of each log; return whether there may be more."""
