@@ -91,14 +91,14 @@ def test_a_job_elsewhere_is_followed_stopped_and_silent_within_three_seconds(
     with client_of(server) as http:
         napping = send(http, "nap", seconds=5)
         has_status(http, napping, "running")
-        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 1", seconds=3)
-        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 2", seconds=1.5)
+        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 1", seconds=5)
+        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 2", seconds=3)
         assert http.delete(f"/jobs/{napping}").json()["status"] == "dismissed"
         chatty = send(http, "chatty", pause=0.05)
         log = f"/jobs/{chatty}/logs/process"
         wait_until(lambda: "and another thing" in http.get(log).text)
         before = len(http.get(log).content)
-        wait_until(lambda: len(http.get(log).content) > before, seconds=1.5)
+        wait_until(lambda: len(http.get(log).content) > before, seconds=3)
         assert http.get(f"/jobs/{chatty}").json()["status"] == "running"
         assert http.delete(f"/jobs/{chatty}").json()["status"] == "dismissed"
 
