@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import graticule
 
 START_SECONDS = 30
+ALL = bool(os.environ.get("GRATICULE_TEST_ALL"))
 
 
 class DaskCluster:
@@ -95,6 +97,12 @@ class DaskCluster:
                 cwd=self.folder,
                 start_new_session=True,
             )
+
+
+def only_in_test_all(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a long test to ``make test-all``."""
+    test.__test__ = ALL  # type: ignore[attr-defined]
+    return test
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -23,7 +23,7 @@ from graticule.testing.executor import (
     until,
     value,
 )
-from tests.dask_cluster import DaskCluster
+from tests.dask_cluster import DaskCluster, only_in_test_all
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +81,7 @@ async def test_a_keeper_that_does_not_hear_its_agent_kills_the_job(cluster: Dask
         assert await lost(told)
 
 
+@only_in_test_all
 async def test_a_keeper_that_is_not_heard_has_lost_the_job_and_kills_it_when_it_comes_back(
     cluster: DaskCluster, tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ async def test_a_keeper_that_is_not_heard_has_lost_the_job_and_kills_it_when_it_
         assert not await beats(heartbeat)
 
 
+@only_in_test_all
 async def test_a_job_that_no_dask_worker_takes_is_given_back(cluster: DaskCluster, tmp_path: Path) -> None:
     first, second = Told(), Told()
     async with on(cluster, tmp_path / "first") as one, on(cluster, tmp_path / "second", lease_s=1) as other:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ import psutil
 import pytest
 
 from tests.conftest import Serve
-from tests.dask_cluster import DaskCluster, kill
+from tests.dask_cluster import ALL, DaskCluster, kill, only_in_test_all
 from tests.faults.asking import beats, ended, execute, has_status, leftovers, send, wait_until
 from tests.faults.conftest import FAULTY, client_of
 from tests.postgres import Postgres
 from tests.serving import Server, Worker
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
-ALL = bool(os.environ.get("GRATICULE_TEST_ALL"))
 LARGE_MIB = 2000 if ALL else 50
 SILENT_S = 3.0
 """Within this a dismissed job is silent."""
@@ -56,12 +55,6 @@ def executor_of(http: httpx2.Client) -> dict[str, Any]:
     """Return what the server says about its executor."""
     part: dict[str, Any] = http.get("/health").json()["parts"]["executor"]
     return part
-
-
-def only_in_test_all(test: Callable[..., None]) -> Callable[..., None]:
-    """Leave a long test to ``make test-all``."""
-    test.__test__ = ALL  # type: ignore[attr-defined]
-    return test
 
 
 def below(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -192,6 +185,7 @@ def test_a_cluster_that_is_away_loses_no_job(cluster: DaskCluster, serve: Serve,
         assert executor_of(http) == {"ok": True}
 
 
+@pytest.mark.timeout(300)
 def test_a_large_result_comes_whole_and_passes_through_no_memory(cluster: DaskCluster, serve: Serve) -> None:
     server = serve(str(PROCESSES), env=on(cluster))
     with client_of(server) as http:
@@ -200,7 +194,7 @@ def test_a_large_result_comes_whole_and_passes_through_no_memory(cluster: DaskCl
         parts = [psutil.Process(one.pid) for one in (server, cluster.scheduler, *cluster.workers)]
         before = [part.memory_info().rss for part in parts]
 
-        status = ended(http, job := send(http, "big", megabytes=LARGE_MIB, kind="application/x-test"), seconds=100)
+        status = ended(http, job := send(http, "big", megabytes=LARGE_MIB, kind="application/x-test"), seconds=200)
 
         assert status["status"] == "successful"
         after = [part.memory_info().rss for part in parts]
