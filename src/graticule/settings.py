@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -135,6 +135,8 @@ class Jobs(Section, frozen=True, kw_only=True):
     workers: Count = 2
     """Jobs that run at the same time on this machine. Each may use a whole core and the memory of its rasters.
 
+    With `executor` ``dask``: those that run at the same time on the cluster, if its workers offer as many places.
+
     0, where other machines run `graticule worker` on the same database: none here.
     """
 
@@ -144,8 +146,17 @@ class Jobs(Section, frozen=True, kw_only=True):
     Drafts of OGC API - Processes Part 4 differ; ``Prefer: status="created"`` goes before it.
     """
 
-    executor: Literal["local"] = "local"
-    """Where the processes of jobs run: ``local`` is this machine."""
+    executor: Literal["local", "dask"] = "local"
+    """Where the processes of jobs run: ``local`` is this machine, ``dask`` the workers of a Dask cluster.
+
+    The latter needs a library of its own: ``pip install graticule[dask]``.
+    """
+
+    dask_scheduler: str = ""
+    """Address of the Dask scheduler, ``tcp://host:8786`` or ``tls://host:8786``. Empty: a cluster on this machine.
+
+    Its workers offer ``--resources graticule=N`` for N jobs at the same time each.
+    """
 
     memory_limit_mib: Count = 0
     """MiB that a job and all its children may hold; one that grows above it is stopped and failed. 0: no limit.
@@ -446,6 +457,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _check_addresses(self)
         _check_workspaces(self)
         _check_storage(self.storage)
+        _check_executor(self.jobs)
         if self.limits.page_size > self.limits.page_max:
             raise InvalidSetting("limits.page_size", f"must not be above limits.page_max ({self.limits.page_max})")
 
@@ -481,6 +493,24 @@ def _check_addresses(settings: Settings) -> None:
         raise InvalidSetting("jobs.workers", "0 leaves nobody to run jobs; use 1 or more, or a PostgreSQL database.url")
     if settings.database.url and scheme not in {"sqlite", "postgresql"}:
         raise InvalidSetting("database.url", f"scheme {scheme!r} is not known; use postgresql:// or sqlite:///")
+
+
+def _check_executor(jobs: Jobs) -> None:
+    address = jobs.dask_scheduler
+    if address and jobs.executor != "dask":
+        raise InvalidSetting("jobs.dask_scheduler", 'needs jobs.executor = "dask": without, jobs run on this machine')
+    parts = urlsplit(address)
+    if address and (parts.scheme not in {"tcp", "tls"} or not _has_port(parts) or parts.path or parts.query):
+        raise InvalidSetting(
+            "jobs.dask_scheduler", f"{address!r} is no address like tcp://host:8786 or tls://host:8786"
+        )
+
+
+def _has_port(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname and parts.port)
+    except ValueError:
+        return False
 
 
 def _check_storage(storage: Storage) -> None:

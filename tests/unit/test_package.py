@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 import graticule
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("exactextract", "numexpr", "numpy", "pydantic", "pyproj", "rasterio", "shapely")
+HEAVY = ("dask", "distributed", "exactextract", "numexpr", "numpy", "pydantic", "pyproj", "rasterio", "shapely")
 LIGHT = ("graticule", "graticule.client", "graticule.cli", "graticule.web.server", "graticule.runtime.parts")
 
 

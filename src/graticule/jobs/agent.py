@@ -26,7 +26,7 @@ import msgspec
 
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
-from graticule.jobs.failures import tail_of
+from graticule.jobs.failures import not_started, tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
@@ -352,10 +352,9 @@ class Agent:
             return
         try:
             self._executor.start(assignment, self)
-        except OSError as error:  # no such Python, no process or descriptor left
+        except OSError as error:
             log.warning("job %s cannot be begun: %s", job.id, error)
-            detail = f"no job process could be started: {error.strerror or error}"
-            ending = Ending(failure=Failure(cause="plug-in", detail=detail))
+            ending = Ending(failure=not_started(error))
             asyncio.get_running_loop().call_soon(self.ended, job, ending)
 
     def _note_begin(self, job: Job) -> None:

@@ -64,6 +64,10 @@ class Executor(Protocol):
     """
 
     @property
+    def places(self) -> int:
+        """How many jobs can run at the same time."""
+
+    @property
     def free(self) -> int:
         """How many more jobs can be started now."""
 

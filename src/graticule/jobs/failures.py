@@ -100,6 +100,11 @@ def exceeded(name: LimitName, *, limits: Limits, most: Limits, process: str, use
 # --- ends without a word ------------------------------------------------------------------------------------------
 
 
+def not_started(error: OSError) -> Failure:
+    """Say why no job process could be started: no such Python, no process or descriptor left."""
+    return Failure(cause="plug-in", detail=f"no job process could be started: {error.strerror or error}")
+
+
 def crashed(status: int | None, *, memory_was_short: bool) -> Failure:
     """Say why a job process is gone without a word.
 

@@ -42,6 +42,7 @@ from graticule.jobs.admission import Admission
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
 from graticule.jobs.cgroups import find_groups
+from graticule.jobs.executor import Executor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job, JobKey
@@ -112,7 +113,7 @@ class Parts:
 
     settings: Settings
     ledger: Ledger
-    executor: LocalExecutor
+    executor: Executor
     engine: Engine
     callbacks: Callbacks
     plugins: PluginSource
@@ -202,7 +203,8 @@ class Parts:
     def begin_work(self) -> None:
         """Take up jobs that wait."""
         # Not at once: whoever waited for the first answer mostly wants something now, and this takes half a second.
-        asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
+        if isinstance(self.executor, LocalExecutor):
+            asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self._in_background(self.metrics.watch_loop())
         self.engine.agent.start()
         if not self.samples.is_dir():
@@ -292,16 +294,7 @@ async def build_parts(
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
     await asyncio.to_thread(_clear, scratch)
-    executor = LocalExecutor(
-        scratch,
-        LocalLimits(
-            workers=settings.jobs.workers,
-            recycle_jobs=settings.jobs.recycle_jobs or sys.maxsize,
-            recycle_mib=settings.jobs.recycle_mib or sys.maxsize,
-            idle_s=settings.jobs.idle_s,
-        ),
-        find_groups(),
-    )
+    executor = await _open_executor(scratch, settings.jobs)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
     catalog = Catalog([source], lambda process_id: process_id not in disabled)
@@ -318,8 +311,8 @@ async def build_parts(
     metrics = Metrics(
         {
             "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
-            "graticule_jobs_running": ("Jobs that run here.", lambda: executor.limits.workers - executor.free),
-            "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.limits.workers),
+            "graticule_jobs_running": ("Jobs that run here.", lambda: executor.places - executor.free),
+            "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.places),
         }
     )
     watchers = Watchers()
@@ -414,6 +407,21 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
     return SqliteLedger(database_path(settings))
 
 
+async def _open_executor(scratch: Path, jobs: Jobs) -> Executor:
+    limits = LocalLimits(
+        workers=jobs.workers,
+        recycle_jobs=jobs.recycle_jobs or sys.maxsize,
+        recycle_mib=jobs.recycle_mib or sys.maxsize,
+        idle_s=jobs.idle_s,
+    )
+    if jobs.executor == "local":
+        return LocalExecutor(scratch, limits, find_groups())
+    from graticule.jobs.executors.dask import DaskExecutor, DaskRules
+
+    rules = DaskRules(scheduler=jobs.dask_scheduler, workers=jobs.workers, lease_s=jobs.lease_s, keeping=limits)
+    return await DaskExecutor.open(scratch, rules)
+
+
 def _retention_rules(settings: Settings) -> RetentionRules:
     each = settings.processes.each
     return RetentionRules(
@@ -469,7 +477,7 @@ def _notifications(settings: Settings, ledger: Ledger, metrics: Metrics) -> tupl
 
 
 async def _find_processes(
-    settings: Settings, plugins: Sequence[str], executor: LocalExecutor, source: PluginSource
+    settings: Settings, plugins: Sequence[str], executor: Executor, source: PluginSource
 ) -> None:  # fmt: skip
     """Have every plug-in described in a process of its own: what its import does cannot harm the server."""
     refs = [*builtin_refs(), *configured_refs(settings, plugins)]
@@ -667,14 +675,14 @@ async def _write(storage: Storage, key: str, content: bytes) -> None:
         await storage.store_file(source, key)
 
 
-async def _make_samples(folder: Path, executor: LocalExecutor) -> None:
+async def _make_samples(folder: Path, executor: Executor) -> None:
     """Generate the sample data in a process of its own: the server itself never loads raster libraries.
 
     It takes a second of a processor, so it lets jobs go before, if they come at once and do not go on for long.
     """
     for _ in range(_SAMPLES_WAIT_S):
         await asyncio.sleep(1)
-        if executor.free == executor.limits.workers:
+        if executor.free == executor.places:
             break
     unfinished = folder.with_name("samples.unfinished")
     await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)

@@ -61,6 +61,10 @@ class InlineExecutor:
         scratch.mkdir(parents=True, exist_ok=True)
 
     @property
+    def places(self) -> int:
+        return 1
+
+    @property
     def free(self) -> int:
         return 1 if self._current is None else 0
 

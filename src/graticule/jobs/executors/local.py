@@ -124,6 +124,10 @@ class LocalExecutor:
     # --- what an executor does --------------------------------------------------------------------------------------
 
     @property
+    def places(self) -> int:
+        return self._limits.workers
+
+    @property
     def free(self) -> int:
         return self._limits.workers - len(self._busy)
 
@@ -180,20 +184,21 @@ class LocalExecutor:
         child.why = why
         self._in_background(self._kill(child))
 
+    def abandon(self, job_id: str) -> None:
+        """End a job's process and all below it at once, since nobody looks after the job any more."""
+        child = self._busy.get(job_id)
+        if child is not None:
+            child.why = child.why or Failure(cause="lost worker", detail="nobody looks after the job any more")
+            self.kill(child)
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
     def logs_of(self, job_id: str) -> dict[str, Path]:
-        child, folder = self._busy.get(job_id), self._scratch / "jobs" / job_id
-        found = {"process": child.log} if child is not None else {}
-        for place in (folder, folder.with_name(f"{job_id}.kept")):  # the latter on its way into storage
-            if place.is_dir():
-                found |= {path.stem: path for path in (place / "logs").glob("*.log")}
-                if (place / "process.log").is_file():
-                    found["process"] = place / "process.log"
-        return found
+        child = self._busy.get(job_id)
+        return ({"process": child.log} if child is not None else {}) | logs_left(self._scratch / "jobs" / job_id)
 
     async def describe(self, refs: Sequence[ProcessRef]) -> list[Described]:
         return list(await asyncio.gather(*[self._describe(ref) for ref in refs]))
@@ -462,6 +467,17 @@ class LocalExecutor:
     @property
     def trouble(self) -> str:
         return "" if self._forkserver.poll() is None else "the fork server is gone"
+
+
+def logs_left(folder: Path) -> dict[str, Path]:
+    """Return the logs in the scratch folder of a job, by step, until they are in storage."""
+    found: dict[str, Path] = {}
+    for place in (folder, folder.with_name(f"{folder.name}.kept")):  # the latter on its way into storage
+        if place.is_dir():
+            found |= {path.stem: path for path in (place / "logs").glob("*.log")}
+            if (place / "process.log").is_file():
+                found["process"] = place / "process.log"
+    return found
 
 
 def _key_of(assignment: Assignment) -> Key:
