@@ -52,8 +52,8 @@ def test_after_a_dismissed_job_the_next_one_is_well(running: Server, tmp_path: P
 
         assert http.delete(f"/jobs/{job}").json()["status"] == "dismissed"
 
-        wait_until(lambda: not leftovers(running.home), seconds=silence.SILENT_S)
-        assert not beats(heartbeat)
+        wait_until(lambda: not beats(heartbeat), seconds=silence.SILENT_S)
+        wait_until(lambda: not leftovers(running.home))
         assert execute(http, "well").json() == "well"
     assert len(living(running.home)) <= 2, "the fork server, and the job process that is kept"
 
