@@ -46,7 +46,7 @@ def main() -> None:
             for ledger, values in taken.items():
                 environment = {"GRATICULE_DATABASE__URL": postgres.new_database()} if ledger == "postgresql" else {}
                 with graticule(environment=environment) as server:
-                    values += loop_run(latencies_ms(server, arguments.jobs))
+                    values.extend(loop_run(latencies_ms(server, arguments.jobs)))
     for ledger, values in taken.items():
         cuts = quantiles(values, n=100)
         print(

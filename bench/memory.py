@@ -1,6 +1,6 @@
 """How much each process grows while large results and logs are made and read, by fast and by slow readers.
 
-First all at once: a job with a log of 200 MB and a result of 2 GB, and of each a reader at full speed and one at 1 MB/s.
+First all at once: a job with a log of 200 MB and a result of 2 GB, each read at full speed and at 1 MB/s.
 Then results alone: JSON and binary, asynchronous and synchronous.
 
 The figures are growths of the resident memory (VmRSS) in MiB. "server": the process, other than the job's own, that

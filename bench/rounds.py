@@ -47,6 +47,5 @@ def report(figures: Figures, bars: Iterable[Bar]) -> None:
         theirs = best(figures, bar.of_figure or bar.figure, bar.of)
         if ours is not None and theirs is not None:
             ratio = ours / theirs
-            print(
-                f"{bar.figure:38} {bar.server:22} {bar.of:26} {ratio:8.2f} {bar.times:6g}  {verdict(ratio >= bar.times)}"
-            )
+            pair = f"{bar.figure:38} {bar.server:22} {bar.of:26}"
+            print(f"{pair} {ratio:8.2f} {bar.times:6g}  {verdict(ratio >= bar.times)}")

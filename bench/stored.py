@@ -1,4 +1,4 @@
-"""How long it takes to list jobs and to read one with 100 000 in the ledger, and whether late pages are as fast as early.
+"""How long it takes to list jobs and to read one of 100 000, and whether late pages are as fast as early ones.
 
 Prints milliseconds on SQLite and PostgreSQL: p95 of each kind of request, by one client on one connection.
 """
@@ -66,6 +66,10 @@ def lists(count: int) -> dict[str, str]:
         "datetime: the newest ones": f"/jobs?datetime={moments[-some]}/..",
         "status and process, seldom": "/jobs?status=failed&processID=reproject",
         "status and process, never": "/jobs?status=failed&processID=echo",
+        "status=accepted,running (none)": "/jobs?status=accepted,running",
+        "status=failed,successful": "/jobs?status=failed,successful",
+        "processID=reproject,buffer": "/jobs?processID=reproject,buffer",
+        "processID=hello-world,echo": "/jobs?processID=hello-world,echo",
     }
 
 

@@ -1,4 +1,4 @@
-"""Executions and submissions of hello-world per second, by 8 connections: Graticule beside its peers, in turn, in one run.
+"""Executions and submissions of hello-world per second, by 8 connections, beside the peers, in turn, in one run.
 
 A submission of Graticule, of pygeoapi and of the bound is durable when it is acknowledged; wraptile keeps its jobs in
 memory. The clock judges nothing here: the figures and their ratios are printed, the exit status is 0.

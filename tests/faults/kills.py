@@ -36,7 +36,7 @@ OPEN = 60
 EVERY_S = 0.1
 """From one look at the jobs' states to the next."""
 TOLD, FORKED = 3, 10
-"""Looks in a row after which a state is false: of a job whose process runs or has ended, and of one that is to begin."""
+"""Looks in a row after which a state is false: of a job whose process runs or has ended, of one that is to begin."""
 ENDED = ("successful", "failed", "dismissed")
 
 
@@ -75,16 +75,16 @@ class Figures:
 
     def __str__(self) -> str:
         recovered = {kind: f"{max(several):.2f} s" for kind, several in self.recovered_s.items()}
+        every_ms = self.sampled_every_s * 1000
         ended = sum(self.statuses[status] for status in ENDED)
         lines = [
             f"{self.submitted} jobs, kills {dict(self.kills)}",
             f"running at each kill: {min(self.running_at_kills, default=0)} or more, bar {RUNNING}",
             f"ended: {ended}, {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
             f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}, bar 0",
-            f"in a false state: {len(self.false_states)}, in {self.samples} samples, one every"
-            f" {self.sampled_every_s * 1000:.0f} ms, bar 0",
-            f"recovered after at most {recovered}, bar {self.limit_s:g} s; {self.seconds:.0f} s in all"
-            f"  {'reached' if self.reached else 'MISSED'}",
+            f"in a false state: {len(self.false_states)}, in {self.samples} samples, one every {every_ms:.0f} ms, bar 0",
+            f"recovered after at most {recovered}, bar {self.limit_s:g} s; {self.seconds:.0f} s in all",
+            "reached" if self.reached else "MISSED",
         ]
         return "\n".join([*lines, *self.lost[:5], *self.doubled[:5], *self.false_states[:5]])
 

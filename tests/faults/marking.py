@@ -1,4 +1,4 @@
-"""Processes that leave marks of when they ran, for scripts that kill what runs them, and one to be dismissed in time."""
+"""A process that leaves marks of when it ran, for scripts that kill what runs it, and one that is dismissed in time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Jobs are dismissed just when they finish: each has one state, for ever, and results exactly if it is successful.
 
-``python -m tests.faults.races --races 100`` prints figures; `run` returns them. Whoever dismisses asks first whether the
-job still runs, as a person does, and sends DELETE at once if so. What has finished before DELETE arrives is removed, as
+``python -m tests.faults.races --races 100`` prints figures; `run` returns them. Whoever dismisses asks first whether
+the job still runs, as a person does, and sends DELETE at once if so. What has finished before DELETE arrives is removed, as
 the standard has it; what was found to be finished stays.
 """
 
@@ -61,11 +61,11 @@ class Figures:
     def __str__(self) -> str:
         changed = ", ".join(f"{when} {len(jobs)}" for when, jobs in self.changed.items())
         lines = [
-            f"{sum(self.states.values())} races: {dict(self.states)}; bar: {ENOUGH} of 100 successful, as many dismissed",
+            f"{sum(self.states.values())} races: {dict(self.states)}; bar: {ENOUGH} of 100 of both ends",
             f"in another state than answered: {len(self.contradicted)}; in another one {changed}",
             f"results that should not be there, or are not: {len(self.wrong_results)}",
-            f"processes and files left: {len(self.left)}; {self.seconds:.0f} s in all"
-            f"  {'reached' if self.reached else 'MISSED'}",
+            f"processes and files left: {len(self.left)}; {self.seconds:.0f} s in all",
+            "reached" if self.reached else "MISSED",
         ]
         wrong = (self.contradicted, *self.changed.values(), self.wrong_results, self.left)
         return "\n".join([*lines, *(one for several in wrong for one in several[:5])])

@@ -18,6 +18,7 @@ from tests.faults.asking import beats, ended, execute, leftovers, living, send, 
 from tests.faults.conftest import FAULTY, client_of
 from tests.serving import Server
 
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Server]:
     """A server that a test may kill."""
