@@ -82,7 +82,7 @@ class Figures:
             f"running at each kill: {min(self.running_at_kills, default=0)} or more, bar {RUNNING}",
             f"ended: {ended}, {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
             f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}, bar 0",
-            f"in a false state: {len(self.false_states)}, in {self.samples} samples, one every {every_ms:.0f} ms, bar 0",
+            f"in a false state: {len(self.false_states)}, in {self.samples} samples every {every_ms:.0f} ms, bar 0",
             f"recovered after at most {recovered}, bar {self.limit_s:g} s; {self.seconds:.0f} s in all",
             "reached" if self.reached else "MISSED",
         ]

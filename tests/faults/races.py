@@ -1,8 +1,8 @@
 """Jobs are dismissed just when they finish: each has one state, for ever, and results exactly if it is successful.
 
 ``python -m tests.faults.races --races 100`` prints figures; `run` returns them. Whoever dismisses asks first whether
-the job still runs, as a person does, and sends DELETE at once if so. What has finished before DELETE arrives is removed, as
-the standard has it; what was found to be finished stays.
+the job still runs, as a person does, and sends DELETE at once if so. What has finished before DELETE arrives is
+removed, as the standard has it; what was found to be finished stays.
 """
 
 from __future__ import annotations
