@@ -119,9 +119,10 @@ def all_starts(postgres: Postgres, arguments: argparse.Namespace) -> dict[tuple[
     starts: dict[tuple[str, str], Start] = {}
     for figure in (SYNC, ASYNC):
         starts[figure, SQLITE] = on_sqlite
+        if figure == ASYNC:  # beside each other, so that the machine is in the same mood
+            starts[FULL, SQLITE] = functools.partial(on_sqlite, arguments.stored)
         starts |= {(figure, name): start for name, start in peers.items() if (figure, name) != (SYNC, "wraptile")}
         starts[figure, POSTGRESQL] = ours
-    starts[FULL, SQLITE] = functools.partial(on_sqlite, arguments.stored)
     starts[FULL, POSTGRESQL] = functools.partial(ours, arguments.stored)
     return {(figure, name): start for (figure, name), start in starts.items() if name.startswith(tuple(arguments.only))}
 
