@@ -5,7 +5,7 @@ PORT ?= 8080
 SERVE_HOME ?= graticule-home
 SHARED ?= ../shared
 ARGS ?=
-BENCH ?= processes memory start many
+BENCH ?= processes submissions latency stored memory start many
 
 VENV := .venv
 BIN := $(VENV)/bin

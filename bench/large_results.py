@@ -1,4 +1,4 @@
-"""A plug-in for `bench/memory.py`: processes that return a value of any size."""
+"""A plug-in for `bench/memory.py`: processes that return a value of any size, or print as much."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from graticule import process
+from graticule import OutputFile, RunContext, process
 from graticule.processes.values import MediaType
 
 MEGABYTE = 1_000_000
@@ -33,3 +33,17 @@ def large_binary(megabytes: Megabytes, report: str) -> Annotated[bytes, MediaTyp
     """Return that many megabytes."""
     begin(report)
     return b"\x01" * (megabytes * MEGABYTE)  # zeros would cost no memory before somebody reads them
+
+
+@process
+def large_file(megabytes: Megabytes, log_megabytes: Megabytes, report: str, *, context: RunContext) -> OutputFile:
+    """Print that many megabytes, and write that many into a file."""
+    begin(report)
+    line = "and another thing " * 55
+    for _ in range(log_megabytes * MEGABYTE // (len(line) + 1)):
+        print(line)
+    path = context.folder / "large.bin"
+    with path.open("wb") as file:
+        for _ in range(megabytes):
+            file.write(b"\x01" * MEGABYTE)
+    return OutputFile(path, media_type="application/octet-stream")

@@ -6,9 +6,9 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
-from servers import Client, Running, graticule, loop_run, options, verdict
+from servers import Client, Running, graticule, loop_run, options, p95, times_ms, verdict
 
 START_BAR_S, P95_BAR_MS = 3.0, 5.0
 
@@ -55,24 +55,6 @@ async def until_served(server: Running, process: str) -> float:
         await asyncio.sleep(0.01)
     await client.close()
     return server.start_seconds + time.perf_counter() - begin
-
-
-async def times_ms(server: Running, paths: list[str]) -> list[float]:
-    """Return how long each path took, one after the other."""
-    client, taken = Client(server.url, timeout=120), []
-    for path in paths:
-        begin = time.perf_counter()
-        status, _, body = await client.request("GET", path)
-        taken.append((time.perf_counter() - begin) * 1000)
-        if status != 200:
-            raise SystemExit(f"{path}: {status} {body[:500]!r}")
-    await client.close()
-    return taken
-
-
-def p95(values: list[float]) -> float:
-    """Return the value that 95 of 100 stay under."""
-    return quantiles(values, n=20)[-1]
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""How much each process grows while a large result is made and read: JSON and binary, by a fast and a slow reader.
+"""How much each process grows while large results and logs are made and read, by fast and by slow readers.
+
+First all at once: a job with a log of 200 MB and a result of 2 GB, each read at full speed and at 1 MB/s.
+Then results alone: JSON and binary, asynchronous and synchronous.
 
 The figures are growths of the resident memory (VmRSS) in MiB. "server": the process, other than the job's own, that
 grew most. "job": the job's own, less the value that it returned.
@@ -11,7 +14,9 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,7 +25,7 @@ from urllib.parse import urlsplit
 from servers import Running, children, graticule, options, verdict
 
 BAR_MIB = 16
-SLOW_BYTES_S = 4_000_000
+SLOW_BYTES_S = 1_000_000
 SLOW_SECONDS = 10
 CHUNK = 1 << 18
 
@@ -61,6 +66,10 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
+
+    def grown(self, own: int) -> float:
+        """Return the growth in MiB of the process that grew most, the job's own left out."""
+        return max(greatest - self.first[pid] for pid, greatest in list(self.greatest.items()) if pid != own)
 
     def _run(self) -> None:
         while not self._end.wait(0.02):
@@ -131,15 +140,20 @@ def result(server: Running, case: Case, report: Path) -> http.client.HTTPRespons
     }
     if case.mode == "sync":
         return request(server, "POST", path, body)
+    return request(server, "GET", f"{successful(server, path, body)}/results")
+
+
+def successful(server: Running, path: str, body: object) -> str:
+    """Run a process asynchronously and return its job's path when it is successful."""
     with request(server, "POST", path, body, {"Prefer": "respond-async"}) as created:
         job = "/jobs/" + json.load(created)["jobID"]
     while True:
         with request(server, "GET", job, headers={"Accept": "application/json"}) as answer:
             status = json.load(answer)
         if status["status"] == "successful":
-            return request(server, "GET", f"{job}/results")
+            return job
         if status["status"] not in {"accepted", "running"}:
-            raise SystemExit(f"{case}: {status}")
+            raise SystemExit(f"{path}: {status}")
         time.sleep(0.1)
 
 
@@ -150,27 +164,56 @@ def measure(server: Running, case: Case) -> Growth:
         taken = read(result(server, case, report), case.reader)
         seconds = time.perf_counter() - begin
         own, before_kib = map(int, report.read_text(encoding="ascii").split())
-    others = [greatest - watch.first[pid] for pid, greatest in watch.greatest.items() if pid != own]
     value_mib = case.megabytes * 1_000_000 / 2**20
-    return Growth(max(others), watch.greatest[own] - before_kib / 1024 - value_mib, taken, seconds)
+    return Growth(watch.grown(own), watch.greatest[own] - before_kib / 1024 - value_mib, taken, seconds)
+
+
+def all_at_once(server: Running, megabytes: int, log_megabytes: int) -> None:
+    """Have a job print and write much, read both by two readers each at once, and print what the processes grew."""
+    with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder, Watch(server.pid) as watch:
+        report, begin = Path(folder) / "report", time.perf_counter()
+        inputs = {"megabytes": megabytes, "log_megabytes": log_megabytes, "report": str(report)}
+        job = successful(server, "/processes/large-file/execution", {"inputs": inputs})
+        made = time.perf_counter() - begin
+        grown = watch.grown(own := int(report.read_text(encoding="ascii").split()[0]))
+        readers = [(path, reader) for path in ("results/result", "logs/process") for reader in ("fast", "slow")]
+        with ThreadPoolExecutor(len(readers)) as pool:
+            taken = pool.map(lambda one: read(request(server, "GET", f"{job}/{one[0]}"), one[1]), readers)
+            for (path, reader), count in zip(readers, taken, strict=True):
+                print(f"  {path:14} {reader:6} {count / 1e6:8.1f} MB read")
+        most = watch.grown(own)
+    print(
+        f"all at once: made in {made:.0f} s, grown by {grown:.1f} MiB until then, {most:.1f} MiB at most,"
+        f" bar {BAR_MIB} MiB  {verdict(most <= BAR_MIB)}",
+        flush=True,
+    )
+
+
+@contextmanager
+def settled() -> Iterator[Running]:
+    """Run a server that has done nothing large before."""
+    plugin = Path(__file__).with_name("large_results.py")
+    with graticule(str(plugin), environment={"GRATICULE_SERVER__SYNC_LIMIT_S": "600"}) as server:
+        request(server, "POST", "/processes/hello-world/execution", {"inputs": {"name": "warm-up"}}).read()
+        settle(server)
+        yield server
 
 
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__)
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[50, 2000])
+    parser.add_argument("--megabytes", type=int, nargs="*", default=[50, 2000])
+    parser.add_argument("--together", type=int, nargs=2, default=[2000, 200], help="MB of the result and of the log")
     arguments = parser.parse_args()
-    plugin = Path(__file__).with_name("large_results.py")
-    print(f"bar: {BAR_MIB} MiB for each")
+    with settled() as server:
+        all_at_once(server, *arguments.together)
+    print(f"results alone, bar: {BAR_MIB} MiB for each")
     print("result      MB mode   reader         read  seconds  server MiB  job MiB")
     for megabytes in arguments.megabytes:
         for kind in ("json", "binary"):
             for mode, reader in (("async", "fast"), ("async", "slow"), ("sync", "fast"), ("sync", "slow")):
                 case = Case(kind, megabytes, mode, reader)
-                environment = {"GRATICULE_SERVER__SYNC_LIMIT_S": "600"}
-                with graticule(str(plugin), environment=environment) as server:
-                    request(server, "POST", "/processes/hello-world/execution", {"inputs": {"name": "warm-up"}}).read()
-                    settle(server)
+                with settled() as server:
                     growth = measure(server, case)
                 most = max(growth.server_mib, growth.job_mib)
                 print(

@@ -1,39 +1,40 @@
-"""Start what is measured: Graticule, pygeoapi under its production server, PostgreSQL for it, and the bound.
+"""Start what is measured: Graticule, pygeoapi under its production server, wraptile, PostgreSQL, and the bound.
 
 The peers' configuration, the bound and the load tools are not part of this checkout: they lie in the folder that
-``BENCH_PEERS`` names (default ``../shared/tools/perf``). pygeoapi and what the bound needs live in the environment
-whose Python is named by ``--peers-python`` (``make bench`` makes it: ``.venv-pygeoapi``).
+``BENCH_PEERS`` names (default ``../shared/tools/perf``). pygeoapi, wraptile and what the bound needs live in the
+environment whose Python is named by ``--peers-python`` (``make bench`` makes it: ``.venv-pygeoapi``).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import pwd
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import quantiles
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(os.environ.get("BENCH_PEERS", ROOT.parent / "shared" / "tools" / "perf")).resolve()
 
 if not (PEERS / "perfcommon.py").is_file():
     raise SystemExit(f"the peers' scripts are missing: {PEERS}; name their folder by BENCH_PEERS")
-sys.path.insert(0, str(PEERS))
+sys.path[:0] = [str(PEERS), str(ROOT)]
 
 from perfcommon import Client, ServerProc, children, loop_run, tree_rss, wrk  # noqa: E402 - found by the line above
 
+from tests.postgres import Postgres  # noqa: E402
+
 __all__ = [
-    "PEERS", "Client", "Running", "ServerProc", "bound", "children", "graticule", "loop_run", "options", "postgresql",
-    "pygeoapi", "tree_rss", "verdict", "wrk",
+    "PEERS", "Client", "Postgres", "Running", "ServerProc", "address_of", "bound", "children", "graticule", "loop_run",
+    "options", "p95", "pygeoapi", "times_ms", "tree_rss", "verdict", "wraptile", "wrk",
 ]  # fmt: skip
 
 
@@ -50,6 +51,24 @@ def options(description: str | None) -> argparse.ArgumentParser:
 def verdict(reached: bool) -> str:
     """Say beside a figure how it stands to its bar; nothing else follows from it."""
     return "reached" if reached else "MISSED"
+
+
+async def times_ms(server: Running, paths: Iterable[str], headers: Mapping[str, str] | None = None) -> list[float]:
+    """Return how long each path took, one after the other."""
+    client, taken = Client(server.url, timeout=120), []
+    for path in paths:
+        begin = time.perf_counter()
+        status, _, body = await client.request("GET", path, headers=headers)
+        taken.append((time.perf_counter() - begin) * 1000)
+        if status != 200:
+            raise SystemExit(f"{path}: {status} {body[:500]!r}")
+    await client.close()
+    return taken
+
+
+def p95(values: list[float]) -> float:
+    """Return the value that 95 of 100 stay under."""
+    return quantiles(values, n=20)[-1]
 
 
 def free_port() -> int:
@@ -116,10 +135,10 @@ def bound(python: Path, *, synchronous: str) -> Iterator[Running]:
 
 @contextmanager
 def pygeoapi(python: Path, *, workers: str, database: str | None = None) -> Iterator[Running]:
-    """Run pygeoapi under gunicorn on a fresh store: TinyDB, its default, or the PostgreSQL of `postgresql`."""
+    """Run pygeoapi under gunicorn on a fresh store: TinyDB, its default, or a PostgreSQL database."""
     with tempfile.TemporaryDirectory(prefix="bench-pygeoapi-") as folder:
         port = free_port()
-        manager = ["--manager", "postgres", "--pg", database] if database else ["--manager", "tinydb"]
+        manager = ["--manager", "postgres", "--pg", address_of(database)] if database else ["--manager", "tinydb"]
         setup = [python, PEERS / "peers" / "pygeoapi_setup.py", folder, "--port", str(port), *manager]
         done = subprocess.run(setup, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -135,31 +154,17 @@ def pygeoapi(python: Path, *, workers: str, database: str | None = None) -> Iter
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Run Debian's PostgreSQL with its default settings, not as root; yield ``HOST:PORT:DATABASE:USER``."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        raise SystemExit("Debian's package postgresql is missing")
-    binaries = programs[-1].parent
-    folder = Path(tempfile.mkdtemp(prefix="bench-postgresql-"))
-    owner: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if os.geteuid() == 0:
-        account = pwd.getpwnam("postgres")
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        owner |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    data, port = folder / "data", free_port()
-    address = ["--host", "127.0.0.1", "--port", str(port), "--username", "postgres"]
-    subprocess.run([binaries / "initdb", "-D", data, "-A", "trust", "-U", "postgres"], check=True, **owner)
-    listen = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-    server = subprocess.Popen([binaries / "postgres", "-D", data, *listen], **owner)
-    try:
-        for _ in range(100):
-            if subprocess.run([binaries / "pg_isready", *address], check=False, **owner).returncode == 0:
-                break
-            time.sleep(0.1)
-        subprocess.run([binaries / "createdb", *address, "pygeoapi"], check=True, **owner)
-        yield f"127.0.0.1:{port}:pygeoapi:postgres"
-    finally:
-        server.terminate()
-        server.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+def wraptile(python: Path) -> Iterator[Running]:
+    """Run wraptile in its faster set-up, with threads; it keeps its jobs in memory alone."""
+    with tempfile.TemporaryDirectory(prefix="bench-wraptile-") as folder:
+        port = free_port()
+        environment = {"PYTHONPATH": str(PEERS / "peers"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = f"{python.with_name('wraptile')} run --port {port} -- wraptile_service:service --max-workers=2"
+        with serving(command, port, log=Path(folder) / "log", environment=environment) as running:
+            yield running
+
+
+def address_of(database: str) -> str:
+    """Return a database's address as pygeoapi's set-up wants it: ``HOST:PORT:DATABASE:USER``."""
+    parts = urlsplit(database)
+    return f"{parts.hostname}:{parts.port}:{parts.path[1:]}:{parts.username}"

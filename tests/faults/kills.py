@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 import httpx2
@@ -32,6 +33,10 @@ RUNNING = 20
 """Jobs that run at each kill, at least."""
 OPEN = 60
 """Jobs that run or wait at most: enough for each kill, and few enough to be judged one by one."""
+EVERY_S = 0.1
+"""From one look at the jobs' states to the next."""
+TOLD, FORKED = 3, 10
+"""Looks in a row after which a state is false: of a job whose process runs or has ended, of one that is to begin."""
 ENDED = ("successful", "failed", "dismissed")
 
 
@@ -42,8 +47,10 @@ class Figures:
     submitted: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     running_at_kills: list[int] = field(default_factory=list)
-    recovered_s: list[float] = field(default_factory=list)
-    """From a kill (SQLite: from the start of the next server) until no dead process's job was called running."""
+    recovered_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By what was killed: until no job was called running that did not run (SQLite: until the next server answered)."""
+    limit_s: float = 0.0
+    """What a recovery may take: one lease and two seconds."""
     statuses: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
@@ -51,17 +58,33 @@ class Figures:
     """Jobs of which two processes ran at the same time."""
     false_states: list[str] = field(default_factory=list)
     samples: int = 0
+    sampled_every_s: float = 0.0
+    """In the median, while nothing was being killed."""
     seconds: float = 0.0
 
+    @property
+    def worst_recovery_s(self) -> float:
+        """The longest of all recoveries."""
+        return max((seconds for several in self.recovered_s.values() for seconds in several), default=0.0)
+
+    @property
+    def reached(self) -> bool:
+        """Whether all is as promised."""
+        wrong = self.lost or self.doubled or self.false_states or self.worst_recovery_s > self.limit_s
+        return not wrong and set(self.statuses) <= set(ENDED) and min(self.running_at_kills, default=0) >= RUNNING
+
     def __str__(self) -> str:
-        recovered = max(self.recovered_s, default=0)
+        recovered = {kind: f"{max(several):.2f} s" for kind, several in self.recovered_s.items()}
+        every_ms = self.sampled_every_s * 1000
+        ended = sum(self.statuses[status] for status in ENDED)
         lines = [
             f"{self.submitted} jobs, kills {dict(self.kills)}",
-            f"running at each kill: {min(self.running_at_kills, default=0)} or more",
-            f"ended: {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
-            f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}",
-            f"in a false state: {len(self.false_states)} of {self.samples} samples",
-            f"recovered after at most {recovered:.2f} s; {self.seconds:.0f} s in all",
+            f"running at each kill: {min(self.running_at_kills, default=0)} or more, bar {RUNNING}",
+            f"ended: {ended}, {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
+            f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}, bar 0",
+            f"in a false state: {len(self.false_states)}, in {self.samples} samples every {every_ms:.0f} ms, bar 0",
+            f"recovered after at most {recovered}, bar {self.limit_s:g} s; {self.seconds:.0f} s in all",
+            "reached" if self.reached else "MISSED",
         ]
         return "\n".join([*lines, *self.lost[:5], *self.doubled[:5], *self.false_states[:5]])
 
@@ -85,10 +108,22 @@ def read_marks(path: Path) -> dict[str, list[Mark]]:
     return found
 
 
+def _ended(entries: list[Mark]) -> bool:
+    return bool(entries) and entries[-1].what == "end"
+
+
 def _open_runs(marks: dict[str, list[Mark]]) -> list[Mark]:
     """Return the beginnings without an end whose process lives."""
     last = [entries[-1] for entries in marks.values()]
-    return [mark for mark in last if mark.what != "end" and psutil.pid_exists(mark.pid)]
+    return [mark for mark in last if mark.what != "end" and _lives(mark.pid)]
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has buried yet does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Fleet(Protocol):
@@ -97,7 +132,8 @@ class Fleet(Protocol):
     kinds: tuple[str, ...]
     """What can be killed."""
     lease_s: float
-    """How long what a dead process held may be called running; 0: not beyond the start of the next."""
+    shared: bool
+    """False: there is one process, and nothing that it held may be called running when the next one answers."""
 
     @property
     def urls(self) -> list[str]:
@@ -114,7 +150,8 @@ class Home:
     """One server on SQLite."""
 
     kinds = ("server",)
-    lease_s = 0.0
+    lease_s = 10.0  # the default
+    shared = False
 
     def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder
@@ -143,6 +180,7 @@ class Cluster:
 
     kinds = ("web", "agent", "database")
     lease_s = 4.0
+    shared = True
 
     def __init__(self, folder: Path, workers: int) -> None:
         self._folder = folder
@@ -205,9 +243,11 @@ class Trial:
         self._killed = threading.Event()
         self._killed_at = 0.0
         self._ended = 0
+        self._http = httpx2.Client(timeout=10, trust_env=False, verify=False)  # no certificates to be read
 
-    def _client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self._random.choice(self._fleet.urls), timeout=10, trust_env=False)
+    @property
+    def _url(self) -> str:
+        return self._random.choice(self._fleet.urls)
 
     def submit(self, number: int) -> None:
         """Send jobs until `number` are acknowledged and all kills are done; one without an answer is not counted."""
@@ -223,10 +263,11 @@ class Trial:
                 name, seconds = next(names), self._random.uniform(0.2, 3)
             inputs = {"name": name, "seconds": round(seconds, 3), "marks": str(self.marks)}
             try:
-                with self._client() as client:
-                    answer = client.post(
-                        "/processes/marking/execution", json={"inputs": inputs}, headers={"Prefer": "respond-async"}
-                    )
+                answer = self._http.post(
+                    f"{self._url}/processes/marking/execution",
+                    json={"inputs": inputs},
+                    headers={"Prefer": "respond-async"},
+                )
                 if answer.status_code == 201:
                     with lock:
                         self.jobs[answer.json()["jobID"]] = name
@@ -257,44 +298,45 @@ class Trial:
             self.figures.running_at_kills.append(len(running))
             self._killed_at = time.monotonic()
             self._fleet.kill(kind)
-            if not self._fleet.lease_s:
-                self._wait_until_it_answers()
-                self.figures.recovered_s.append(time.monotonic() - self._killed_at)
-            elif kind == "agent":
-                self._wait_until_true()
             self._wait_until_it_answers()
+            if self._fleet.shared:
+                self._wait_until_true()
+            self.figures.recovered_s[kind].append(time.monotonic() - self._killed_at)
             self._calm.set()
         self._killed.set()
 
     def _wait_until_it_answers(self) -> None:
         while True:
-            with suppress(httpx2.HTTPError), self._client() as client:
-                client.get("/jobs", params={"limit": 1}).raise_for_status()
+            with suppress(httpx2.HTTPError):
+                self._http.get(f"{self._url}/jobs", params={"limit": 1}).raise_for_status()
                 return
             time.sleep(0.1)
 
     def _wait_until_true(self) -> None:
-        """Wait until no job that a dead agent held is called running without being so."""
+        """Wait until no job is called running that does not run; a job that ends just now is called so for a moment."""
+        before: set[str] | None = None
         while not self._done.wait(0.1):
             with suppress(httpx2.HTTPError):
                 said = self._said_to_run()
-                marks = read_marks(self.marks)
-                cut_off = {name for name, entries in marks.items() if entries[-1].what != "end"}
-                if not said & cut_off - {mark.name for mark in _open_runs(marks)}:
-                    self.figures.recovered_s.append(time.monotonic() - self._killed_at)
+                wrong = said - {mark.name for mark in _open_runs(read_marks(self.marks))}
+                if before is not None and not wrong & before:
                     return
+                before = wrong
 
     def _said_to_run(self) -> set[str]:
-        with self._client() as client:
-            said = {job["jobID"] for job in _jobs(client, status="running")}
+        said = {job["jobID"] for job in jobs_of(self._http, self._url, status="running")}
         return {self.jobs[job] for job in said if job in self.jobs}
 
     def sample(self) -> None:
         """Compare now and then what the servers say of running jobs with what the operating system shows."""
         suspects: Counter[str] = Counter()
-        while not self._done.wait(0.1):
+        steps: list[float] = []
+        began = last = time.monotonic()
+        while not self._done.wait(max(0.0, EVERY_S - (time.monotonic() - began))):
+            began = time.monotonic()
             if not self._calm.is_set():
                 suspects.clear()
+                last = 0.0
                 continue
             try:
                 names = self._said_to_run()
@@ -306,22 +348,27 @@ class Trial:
             if not self._calm.is_set():
                 continue
             self.figures.samples += 1
+            if last:
+                steps.append(began - last)
+            last = began
             wrong = (names ^ live) & set(self.jobs.values())
-            # Between the process and its news lie some milliseconds: what is wrong three times in a row is false.
+            # Between a process and its news lie some milliseconds, and many that are forked at once take their turns
+            # before they leave their first mark: what is wrong that many times in a row is false.
             suspects = Counter({name: suspects[name] + 1 for name in wrong})
             self.figures.false_states += [
                 f"{name}: {'said to run' if name in names else 'runs unsaid'}: {marks[name][-3:]}"
                 for name, times in suspects.items()
-                if times == 3
+                if times == (FORKED if name in names and not _ended(marks[name]) else TOLD)
             ]
+        self.figures.sampled_every_s = median(steps) if steps else 0.0
 
     def finish(self, seconds: float) -> None:
         """Wait until all jobs have ended, then judge."""
         deadline = time.monotonic() + seconds
         states: dict[str, dict[str, Any]] = {}
         while time.monotonic() < deadline:
-            with suppress(httpx2.HTTPError), self._client() as client:
-                states = {job["jobID"]: job for job in _jobs(client)}
+            with suppress(httpx2.HTTPError):
+                states = {job["jobID"]: job for job in jobs_of(self._http, self._url)}
             if all(states.get(job, {}).get("status") in ENDED for job in self.jobs):
                 break
             time.sleep(0.5)
@@ -340,6 +387,7 @@ class Trial:
     def close(self) -> None:
         """End the fleet."""
         self._done.set()
+        self._http.close()
         self._fleet.close()
 
 
@@ -353,8 +401,9 @@ def _overlaps(entries: list[Mark]) -> Iterator[Mark]:
             yield mark
 
 
-def _jobs(client: httpx2.Client, **filters: str) -> Iterator[dict[str, Any]]:
-    address: str | None = "/jobs"
+def jobs_of(client: httpx2.Client, url: str, **filters: str) -> Iterator[dict[str, Any]]:
+    """Yield the documents of all jobs of a server, page by page."""
+    address: str | None = f"{url}/jobs"
     parameters: dict[str, Any] | None = {"limit": 1000, **filters}
     while address:
         page = client.get(address, params=parameters).raise_for_status().json()
@@ -363,13 +412,12 @@ def _jobs(client: httpx2.Client, **filters: str) -> Iterator[dict[str, Any]]:
         parameters = None
 
 
-def run(
-    folder: Path, *, ledger: str, jobs: int, kills: int, workers: int = 24, seed: int = 1
-) -> Figures:  # fmt: skip
+def run(folder: Path, *, ledger: str, jobs: int, kills: int, workers: int = 24, seed: int = 1) -> Figures:
     """Run a trial in a folder and return its figures."""
     began = time.monotonic()
     fleet: Fleet = Home(folder, workers) if ledger == "sqlite" else Cluster(folder, workers)
     trial = Trial(fleet, folder, seed=seed)
+    trial.figures.limit_s = fleet.lease_s + 2
     try:
         threads = [threading.Thread(target=trial.kill, args=(kills,)), threading.Thread(target=trial.sample)]
         for thread in threads:

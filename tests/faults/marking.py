@@ -1,4 +1,4 @@
-"""A process that leaves marks of when it ran, for scripts that kill what runs it."""
+"""A process that leaves marks of when it ran, for scripts that kill what runs it, and one that is dismissed in time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from graticule import process
+from graticule import OutputFile, RunContext, process
 
 
 @process
@@ -24,3 +24,12 @@ def marking(name: str, seconds: float, marks: str) -> str:
         mark("beat")
     mark("end")
     return name
+
+
+@process
+def racing(seconds: float, *, context: RunContext) -> OutputFile:
+    """Take so long, and write a file that is stored."""
+    time.sleep(seconds)
+    path = context.folder / "raced.bin"
+    path.write_bytes(bytes(100_000))
+    return OutputFile(path, media_type="application/x-test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ import pytest
 
 from tests.faults.asking import ended, execute, has_status, leftovers, send, wait_until
 from tests.faults.conftest import client_of, full, small_disk
+from tests.faults.kills import read_marks
+from tests.postgres import Postgres
 from tests.serving import Server
 
 
@@ -168,7 +171,8 @@ def test_a_dismissed_job_leaves_nothing(http: httpx2.Client, faulty: Server) -> 
 
     wait_until(lambda: not leftovers(faulty.home), seconds=3)
     assert http.get(f"/jobs/{job}").json()["status"] == "dismissed"
-    assert http.get(f"/jobs/{job}/results").status_code == 404
+    results = http.get(f"/jobs/{job}/results")
+    assert (results.status_code, results.json()["type"].rpartition("/")[2]) == (404, "result-not-available")
     assert execute(http, "faulty", how="not at all").json() == "nothing went wrong"
 
 
@@ -275,3 +279,53 @@ def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:
         assert problem["cause"] == "time limit"
         wait_until(lambda: not leftovers(second.home))
         assert execute(http, "well").json() == "well"
+
+
+def test_a_job_whose_server_is_killed_too_often_is_a_lost_one(tmp_path: Path) -> None:
+    arguments, once = [str(Path(__file__).with_name("faulty.py"))], {"GRATICULE_JOBS__MAX_ATTEMPTS": "1"}
+    first = Server(tmp_path / "home", arguments, environment=once).start()
+    try:
+        with client_of(first) as http:
+            job = send(http, "faulty", how="wait")
+            wait_until(lambda: leftovers(first.home))
+    finally:
+        first.process.kill()
+        first.process.wait()
+
+    with Server(tmp_path / "home", arguments, environment=once) as second, client_of(second) as http:
+        problem = ended(http, job)["exception"]
+
+        assert (problem["cause"], problem["step"]) == ("lost worker", "run")
+        assert "server was stopped" in problem["detail"]
+        assert "send the job again" in problem["remedy"]
+        wait_until(lambda: not leftovers(second.home))
+        assert execute(http, "well").json() == "well"
+
+
+def test_a_database_that_is_gone_for_a_while_loses_no_job(tmp_path: Path) -> None:
+    marks, marking = tmp_path / "marks", Path(__file__).with_name("marking.py")
+    with Postgres() as postgres:
+        settings = {"GRATICULE_DATABASE__URL": postgres.new_database(), "GRATICULE_JOBS__WORKERS": "1"}
+        with Server(tmp_path / "home", [str(marking)], environment=settings) as server, client_of(server) as http:
+            jobs = [send(http, "marking", name=name, seconds=0.5, marks=str(marks)) for name in ("runs", "waits")]
+            wait_until(marks.exists)
+
+            postgres.kill()
+            time.sleep(1)  # the first one ends meanwhile
+            refused = execute(http, "marking", "respond-async", name="refused", seconds=0, marks=str(marks))
+            reading, ready = http.get(f"/jobs/{jobs[0]}"), http.get("/health/ready")
+            postgres.start()
+
+            for answer in (refused, reading):
+                assert answer.status_code == 503
+                assert int(answer.headers["retry-after"]) > 0
+            assert not ready.json()["parts"]["ledger"]["ok"]
+            assert ready.json()["parts"]["ledger"]["reason"]
+            assert [ended(http, job)["status"] for job in jobs] == ["successful"] * 2
+            assert {name for name, entries in read_marks(marks).items() if entries[-1].what == "end"} == {
+                "runs", "waits"
+            }  # fmt: skip
+            assert not leftovers(server.home)
+            job = send(http, "marking", name="next", seconds=0, marks=str(marks))
+            assert ended(http, job)["status"] == "successful"
+            assert http.get("/health/ready").status_code == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,10 @@ import psutil
 import pytest
 
 import graticule
+from tests.faults import silence
 from tests.faults.asking import beats, ended, execute, leftovers, living, send, wait_until
 from tests.faults.conftest import FAULTY, client_of
 from tests.serving import Server
-
-SILENT_S = 3.0
-"""Within this a dismissed job is silent."""
 
 
 @pytest.fixture
@@ -39,22 +36,25 @@ def begin_stubborn(http: httpx2.Client, heartbeat: Path) -> str:
     return job
 
 
-def test_a_dismissed_job_is_silent_within_three_seconds_and_stays_dismissed(running: Server, tmp_path: Path) -> None:
+def test_a_dismissed_job_is_silent_within_three_seconds_and_stays_dismissed(tmp_path: Path) -> None:
+    figures = silence.run(tmp_path, jobs=10 if os.environ.get("GRATICULE_TEST_ALL") else 1)
+
+    print(figures)
+    assert max(figures.silent_after_s) <= silence.SILENT_S
+    assert set(figures.statuses) == {"dismissed"}
+    assert not figures.left
+
+
+def test_after_a_dismissed_job_the_next_one_is_well(running: Server, tmp_path: Path) -> None:
     heartbeat = tmp_path / "heartbeat"
     with client_of(running) as http:
         job = begin_stubborn(http, heartbeat)
         assert beats(heartbeat)
 
         assert http.delete(f"/jobs/{job}").json()["status"] == "dismissed"
-        deadline = time.monotonic() + SILENT_S
-        statuses = set()
-        while time.monotonic() < deadline:
-            statuses.add(http.get(f"/jobs/{job}").json()["status"])
-            time.sleep(0.05)
 
-        assert not beats(heartbeat)
-        assert statuses == {"dismissed"}
-        assert not leftovers(running.home)
+        wait_until(lambda: not beats(heartbeat), seconds=silence.SILENT_S)
+        wait_until(lambda: not leftovers(running.home))
         assert execute(http, "well").json() == "well"
     assert len(living(running.home)) <= 2, "the fork server, and the job process that is kept"
 

@@ -75,7 +75,10 @@ CREATE TABLE jobs (
     trace TEXT NOT NULL DEFAULT '',
     keeping TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX jobs_listed ON jobs (workspace, seq);
+CREATE INDEX jobs_listed ON jobs (workspace, seq, created);
+CREATE INDEX jobs_of_actor ON jobs (workspace, actor, seq);
+CREATE INDEX jobs_of_process ON jobs (workspace, process, seq);
+CREATE INDEX jobs_unsuccessful ON jobs (workspace, seq) WHERE status <> 'successful';
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_idempotent ON jobs (workspace, actor, process, idempotency_key) WHERE idempotency_key <> '';

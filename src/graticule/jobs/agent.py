@@ -590,7 +590,8 @@ class Agent:
             detail = f"the server was stopped while the job ran, {job.attempts} times; it is not tried again"
         else:
             return given_back(job, "its worker was lost", at, self.rules)
-        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail))
+        # How far it had come died with its agent: as far as anybody knows, it ran.
+        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail, step="run"))
         return job.moved_to("failed", at=at, failure=failure, message=detail)
 
     async def _keep_leases(self) -> None:

@@ -28,6 +28,7 @@ class SqliteLedger(SqlLedger):
     """
 
     leads = True
+    _few = " INDEXED BY jobs_unsuccessful"
     _refused = (GraticuleError, IntegrityError)
 
     def __init__(self, path: Path) -> None:

@@ -19,6 +19,11 @@ ALTER TABLE jobs ADD COLUMN trace TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN keeping TEXT NOT NULL DEFAULT '';
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_running;
+DROP INDEX jobs_listed;
+CREATE INDEX jobs_listed ON jobs (workspace, seq, created);
+CREATE INDEX jobs_of_actor ON jobs (workspace, actor, seq);
+CREATE INDEX jobs_of_process ON jobs (workspace, process, seq);
+CREATE INDEX jobs_unsuccessful ON jobs (workspace, seq) WHERE status <> 'successful';
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE INDEX jobs_expiring ON jobs (workspace, finished)
