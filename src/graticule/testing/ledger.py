@@ -69,7 +69,7 @@ class LedgerContract:
     """Tests of a ledger; they leave nothing that the next one sees."""
 
     async def test_a_job_is_found_as_it_was_kept(self, ledger: Ledger) -> None:
-        kept = job("j1", request=b'{"inputs": {}}', base="http://here", priority=3, label="x")
+        kept = job("j1", request=b'{"inputs": {}}', base="http://here", priority=3, requires="x")
 
         await ledger.add(kept)
 
@@ -137,11 +137,11 @@ class LedgerContract:
         assert sorted(found.id for found in claimed) == ["e0", "e1", "s0"]
 
     async def test_an_agent_claims_only_what_it_can_run(self, ledger: Ledger) -> None:
-        await ledger.add(job("j1", process="train", label="gpu"))
+        await ledger.add(job("j1", process="train", requires="gpu"))
         await ledger.add(job("j2", version="2.0.0"))
         await ledger.add(job("j3"))
 
-        claimed = await ledger.claim(claim(slots=9, fits=lambda lane: not lane.label and not lane.version))
+        claimed = await ledger.claim(claim(slots=9, fits=lambda lane: not lane.requires and not lane.version))
 
         assert [found.id for found in claimed] == ["j3"]
 
