@@ -418,7 +418,9 @@ class SqlLedger(ABC):
     def leave(self, agent: str) -> asyncio.Future[None]:
         def apply(db: Connection) -> None:
             db.execute("DELETE FROM agents WHERE id=?", (agent,))
-            db.execute("DELETE FROM marks WHERE name=?", (f"{_HOLD}worker:{agent}",))
+            held = db.execute("DELETE FROM marks WHERE name=?", (f"{_HOLD}worker:{agent}",)).rowcount
+            if held and self.shared:
+                self._news.append(News("held"))
 
         return self._change(apply)
 
