@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from graticule.cli.service import Service, json_option, service_options
@@ -36,7 +38,12 @@ def command(  # noqa: PLR0913 - one for each option
 
     Options combine. Jobs that have ended are selected only if --status names theirs.
     """
-    filters = {"status": list(status), "processID": list(process_ids), "label": list(labels), "datetime": moments}
+    filters: dict[str, Any] = {
+        "status": list(status),
+        "processID": list(process_ids),
+        "label": list(labels),
+        "datetime": moments,
+    }
     if any(filters.values()) == bool(job_ids):
         raise click.UsageError("name jobs, or select them by --status, --process, --label and --datetime")
     if job_ids:

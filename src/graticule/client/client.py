@@ -127,7 +127,7 @@ class Client:
         subscriber: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
     ) -> StatusInfo:
-        """Start a process as a job and return its first status; `labels` are what it is found by; others as for `execute`."""
+        """Start a process as a job and return its first status; `labels` find it again, others as for `execute`."""
         return self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber, labels=labels))
 
     def job(self, job_id: str) -> StatusInfo:
@@ -137,7 +137,8 @@ class Client:
     def jobs(self, **filters: Any) -> Iterator[StatusInfo]:
         """Yield all jobs, newest first.
 
-        Filters are the standard's: `status`, `processID`, `type`, `datetime`, `minDuration`, `maxDuration`, `limit`; and `label`.
+        Filters are the standard's: `status`, `processID`, `type`, `datetime`, `minDuration`, `maxDuration`, `limit`;
+        and `label`.
         """
         for page in self._pages(calls.list_jobs(**filters)):
             yield from page.jobs
@@ -315,7 +316,7 @@ class AsyncClient:
         subscriber: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
     ) -> StatusInfo:
-        """Start a process as a job and return its first status; `labels` are what it is found by; others as for `execute`."""
+        """Start a process as a job and return its first status; `labels` find it again, others as for `execute`."""
         return await self._run(
             calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber, labels=labels)
         )
