@@ -52,14 +52,14 @@ def command(  # noqa: PLR0913 - one for each option
     with service.client() as client:
         done = client.dismiss_all(dry_run=dry_run or not yes, **filters)
         if not dry_run and not yes and done.matched:
-            click.confirm(f"Dismiss {done.matched} jobs?", abort=True, err=True)
+            click.confirm(f"Dismiss {done.matched} job{'s' if done.matched > 1 else ''}?", abort=True, err=True)
             done = client.dismiss_all(**filters)
     if as_json:
         print_json(done)
     elif dry_run:
-        print_line(f"{done.matched} jobs would be dismissed")
+        print_line(f"would be dismissed: {done.matched}")
     else:
-        print_line(f"{done.dismissed} jobs were stopped, {done.removed} were removed")
+        print_line(f"stopped: {done.dismissed}, removed: {done.removed}")
 
 
 def _dismiss(job_ids: tuple[str, ...], service: Service, *, as_json: bool) -> None:

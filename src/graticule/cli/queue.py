@@ -31,7 +31,7 @@ def show(service: Service, *, as_json: bool) -> None:
     if as_json:
         print_json(queue)
         return
-    print_line(f"{queue.waiting} jobs wait, {queue.running} run")
+    print_line(f"waiting: {queue.waiting}, running: {queue.running}")
     if queue.holds:
         rows = ((one.scope, one.action, one.actor, one.since, one.reason) for one in queue.holds)
         print_table(("held back", "how", "by", "since", "reason"), rows)
