@@ -27,7 +27,7 @@ from graticule.ogc.common import JSON, Link
 from graticule.ogc.operations import HoldInfo, HoldList, HoldRequest, LaneInfo, LoadInfo, QueueInfo, WorkerInfo
 from graticule.runtime.parts import Parts
 from graticule.web.documents import moment
-from graticule.web.parameters import F
+from graticule.web.parameters import F_JSON
 from graticule.web.requests import (
     base_of,
     check_parameters,
@@ -55,7 +55,7 @@ _STATES: tuple[Literal["working", "paused", "draining"], ...] = ("working", "pau
 
 @routes.get(
     "/admin/queue",
-    parameters=(F,),
+    parameters=(F_JSON,),
     answers=(Answer(status=200, description="How it stands.", content=((JSON, "queue"),)),),
     problems=(*_ASKING, LedgerUnavailable),
 )
@@ -97,7 +97,7 @@ async def get_queue(request: Request) -> Response:
 
 @routes.get(
     "/admin/holds",
-    parameters=(F,),
+    parameters=(F_JSON,),
     answers=(Answer(status=200, description="All of them.", content=((JSON, "holdList"),)),),
     problems=_ASKING,
 )
@@ -114,7 +114,7 @@ async def list_holds(request: Request) -> Response:
 
 @routes.put(
     "/admin/holds/{scope}",
-    parameters=(_SCOPE, F),
+    parameters=(_SCOPE, F_JSON),
     body=((JSON, "holdRequest"),),
     answers=(Answer(status=200, description="It is held back.", content=((JSON, "hold"),)),),
     problems=(

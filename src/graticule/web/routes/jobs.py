@@ -43,7 +43,7 @@ from graticule.ogc.processes import LABEL, Execute
 from graticule.web.documents import Results, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
 from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
-from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
+from graticule.web.parameters import DATETIME, F_JSON, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
     CURSOR_FORM,
     PROFILES,
@@ -137,7 +137,7 @@ async def list_jobs(request: Request) -> Response:
 
 @routes.delete(
     "/jobs",
-    parameters=(*_FILTERS, _DRY_RUN, F),
+    parameters=(*_FILTERS, _DRY_RUN, F_JSON),
     answers=(Answer(status=200, description="What became of them.", content=((JSON, "dismissal"),)),),
     problems=(InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
 )
