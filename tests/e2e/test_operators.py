@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +200,12 @@ def test_a_wrong_hold_changes_nothing(http: httpx2.Client, scope: str, body: dic
 
 def test_a_pause_outlives_a_server_that_is_killed(new_ledger: dict[str, str], tmp_path: Path) -> None:
     home = tmp_path / "home"
-    first = Server(home, [PROCESSES], environment=new_ledger).start()
-    with client(first) as http:
+    with ExitStack() as stack:
+        first = Server(home, [PROCESSES], environment=new_ledger).start()
+        stack.callback(first.kill)
+        http = stack.enter_context(client(first))
         hold(http, "process:nap", reason="for long")
         waits = send(http, "nap", seconds=0)
-    first.kill()
 
     with Server(home, [PROCESSES], environment=new_ledger) as second, client(second) as http:
         assert [one["scope"] for one in http.get("/admin/holds").json()["holds"]] == ["process:nap"]
@@ -224,8 +226,10 @@ def test_servers_and_workers_of_one_database_obey_within_a_second(postgres: Post
         Server(tmp_path / "other", [PROCESSES], environment=none) as other,
         client(web) as http,
         client(other) as there,
+        ExitStack() as stack,
     ):
         worker = Worker(tmp_path / "worker", [PROCESSES], environment=shared).start()
+        stack.callback(worker.kill)
         hold(http, "queue", reason="everywhere")
         began = time.monotonic()
         while there.get("/admin/holds").json()["holds"] == [] and time.monotonic() - began < 5:
