@@ -170,6 +170,14 @@ class ContentLost(NotFound):
         self.key = key
 
 
+class NoSuchWorker(NotFound):
+    """No server or worker of that identifier runs jobs now."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(f"no worker {_shown(worker)}; GET /admin/queue lists those there are")
+        self.worker = worker
+
+
 class NoSuchNotice(NotFound):
     """The job has no notification of that number."""
 
@@ -360,6 +368,24 @@ class JobLocked(Conflict):
         self.status = status
 
 
+class NotWaiting(Conflict):
+    """The job does not wait in the queue any more, or not yet."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id!r} is {status}; only a job that waits (accepted) has a place in the queue")
+        self.job_id = job_id
+        self.status = status
+
+
+class NotEnded(Conflict):
+    """The job has not ended yet, so it is not sent again."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {job_id!r} is {status}; send it again when it has ended, or dismiss it before")
+        self.job_id = job_id
+        self.status = status
+
+
 class UploadConflict(Conflict):
     """A part of a resumable upload does not continue where the last one ended."""
 
@@ -467,6 +493,14 @@ class TooManyJobs(Unavailable):
         has = "have" if whose == "you" else "has"
         super().__init__(f"{whose} {has} {most} waiting jobs, which is the limit; send this again when some have begun")
         self.most = most
+
+
+class QueueHeld(Unavailable):
+    """An operator holds the queue, a workspace or a process back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; try again later")
+        self.reason = reason
 
 
 class ShuttingDown(Unavailable):

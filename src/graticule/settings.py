@@ -282,12 +282,18 @@ class Token(Section, frozen=True, kw_only=True):
     workspaces: tuple[str, ...] = ()
     """Workspaces that it opens. Empty: all."""
 
+    role: Literal["user", "operator"] = "user"
+    """``operator``: sees and dismisses the jobs of all actors; if it opens all workspaces, it holds the queue too."""
+
 
 class Security(Section, frozen=True, kw_only=True):
     """Who may enter, and what a job may fetch."""
 
     tokens: Annotated[tuple[Token, ...], Meta(extra=_SECRET)] = ()
-    """Bearer tokens, each with `actor`, `sha256` and `workspaces`. None: everyone is the same anonymous actor."""
+    """Bearer tokens, each with `actor`, `sha256`, `workspaces` and `role`.
+
+    None: everyone is the same anonymous actor, and an operator.
+    """
 
     allow_private_addresses: bool = False
     """Whether inputs may refer to loopback and private addresses.

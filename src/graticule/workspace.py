@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from graticule.data.uploads import Uploads
 from graticule.jobs.manager import JobManager
 from graticule.processes.catalog import Catalog
+
+Operates = Literal["nothing", "workspace", "service"]
+"""What somebody looks after: nothing but their own, all jobs of a workspace, or the whole service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,7 @@ class Workspace:
 
     id: str
     actor: str
+    operates: Operates
     processes: Catalog
     jobs: JobManager
     files: Uploads

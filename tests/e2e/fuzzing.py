@@ -52,8 +52,9 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     _use_key_once(case)
-    if case.path == "/jobs" and case.method.upper() == "GET":
+    if case.path == "/jobs" and case.method.upper() in ("GET", "DELETE"):
         _order_ends(case)
+        _spare_others(case)
     elif case.path in ("/jobs", "/jobs/{jobID}") and isinstance(case.body, dict):
         _greet_by_job(case)
     elif case.path.startswith("/jobs/{jobID}/results"):
@@ -63,6 +64,13 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
         case.headers = {**(case.headers or {}), "Upload-Length": "5"}
     elif case.path.endswith("/execution"):
         _repair(case)
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Let go at once of what was held back: all other requests want it."""
+    if case.method.upper() == "PUT" and case.path == "/admin/holds/{scope}" and response.status_code == 200:
+        requests.delete(response.request.url.partition("?")[0], timeout=10)
 
 
 def _use_key_once(case: Any) -> None:
@@ -161,6 +169,12 @@ def _name_an_output(case: Any) -> None:
         case.path_parameters["outputID"] = output
     elif case.query and "outputs" in case.query:
         case.query["outputs"] = output
+
+
+def _spare_others(case: Any) -> None:
+    """Dismiss no jobs of other requests; no schema can say that one filter is needed."""
+    if case.method.upper() == "DELETE":
+        case.query = {**(case.query or {}), "label": "of-no-job"}
 
 
 def _order_ends(case: Any) -> None:

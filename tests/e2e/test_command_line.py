@@ -1,6 +1,7 @@
 """The commands that ask a service, against a real one."""
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -370,3 +371,58 @@ def test_a_server_is_replaced_when_its_file_changes(tmp_path):
 
     assert first.startswith("Graticule answers at http://127.0.0.1:")
     assert "Add them" in described.stdout
+
+
+def test_operators_hold_the_queue_and_let_it_go(here, capsys):
+    assert main(["queue", "pause", "process:add", "--reason", "why not"]) == Exit.DONE
+    main(["execute", "add", "a=1", "--async", "--label", "held"])
+    job = capsys.readouterr().out.split()[-1]
+    main(["queue", "show"])
+    shown = capsys.readouterr().out
+    assert main(["queue", "priority", job, "3"]) == Exit.DONE
+    assert capsys.readouterr().out == f"{job}: position 1 in the queue\n"
+    assert main(["queue", "resume", "process:add"]) == Exit.DONE
+
+    assert "waiting: 1, running: 0" in shown
+    assert "why not" in shown
+    assert main(["job", job, "--wait"]) == Exit.DONE
+    assert main(["queue", "pause", "nonsense"]) == Exit.BAD_INPUT
+    assert main(["queue", "pause", "process:nobody"]) == Exit.NOT_FOUND
+
+
+def test_an_ended_job_is_sent_again(here, capsys):
+    main(["execute", "add", "a=4", "--async"])
+    job = capsys.readouterr().out.strip()
+    main(["job", job, "--wait"])
+    capsys.readouterr()
+
+    assert main(["again", job]) == Exit.DONE
+    other = capsys.readouterr().out.strip()
+
+    assert other != job
+    assert main(["job", other, "--wait"]) == Exit.DONE
+
+
+def test_many_jobs_are_dismissed_once_that_is_confirmed(here, capsys, monkeypatch):
+    for number in range(3):
+        main(["execute", "add", f"a={number}", "--async", "--label", "gone"])
+    for job in capsys.readouterr().out.split():
+        main(["job", job, "--wait"])
+    capsys.readouterr()
+    many = ["dismiss", "--label", "gone", "--status", "successful"]
+
+    assert main([*many, "--dry-run"]) == Exit.DONE
+    assert capsys.readouterr().out == "would be dismissed: 3\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert main(many) == Exit.INTERRUPTED
+    assert "Dismiss 3 jobs?" in capsys.readouterr().err
+    assert main([*many, "--yes"]) == Exit.DONE
+    assert capsys.readouterr().out == "stopped: 0, removed: 3\n"
+    assert main(["jobs", "--label", "gone", "--json"]) == Exit.DONE
+    assert told(capsys) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["some-job", "--status", "accepted"]])
+def test_dismissing_takes_jobs_or_filters(here, capsys, arguments):
+    assert main(["dismiss", *arguments]) == Exit.USAGE
+    assert "--status" in capsys.readouterr().err

@@ -571,7 +571,7 @@ def test_every_command_has_help_and_json_where_it_prints(command, capsys):
     assert main([command, "--help"]) == Exit.DONE
 
     told = capsys.readouterr().out
-    assert command in ("serve", "worker", "db") or "--json" in told
+    assert command in ("serve", "worker", "db", "queue") or "--json" in told
 
 
 def test_the_help_is_quick_and_loads_nothing_heavy():

@@ -26,6 +26,8 @@ COMMANDS = (
     "job",
     "results",
     "dismiss",
+    "again",
+    "queue",
     "settings",
     "db",
     "backup",

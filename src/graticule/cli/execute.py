@@ -27,6 +27,7 @@ _SAMPLES = "/files/samples"
 @click.option("-i", "--inputs", "source", metavar="FILE", help="JSON file of inputs; - reads standard input.")
 @click.option("-o", "--output", "outputs", metavar="NAME", multiple=True, help="Output that is wanted; default: all.")
 @click.option("-d", "--output-dir", type=click.Path(path_type=Path), default=".", help="Folder for files.")
+@click.option("--label", "labels", metavar="LABEL", multiple=True, help="What to call the job, to find it again.")
 @click.option("--async", "only_submit", is_flag=True, help="Start a job, print its id and do not wait.")
 @click.option("--timeout", type=float, help="Seconds to wait for the job at most; it goes on afterwards.")
 @service_options
@@ -37,6 +38,7 @@ def command(  # noqa: PLR0913 - one for each option
     source: str | None,
     outputs: tuple[str, ...],
     output_dir: Path,
+    labels: tuple[str, ...],
     timeout: float | None,
     service: Service,
     *,
@@ -54,7 +56,7 @@ def command(  # noqa: PLR0913 - one for each option
         wanted = read_outputs(outputs)
         if not process.allows_async and not only_submit:
             return _fetched(client, client.execute(process_id, inputs, wanted), output_dir, as_json=as_json)
-        job = client.submit(process_id, inputs, wanted)
+        job = client.submit(process_id, inputs, wanted, labels=labels)
         if only_submit:
             print_json(job) if as_json else print_line(job.id)
             return Exit.DONE

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -29,6 +29,7 @@ from graticule.client.transport import (
 )
 from graticule.ogc.common import PROFILE, Document, Link
 from graticule.ogc.jobs import JobList, StatusInfo
+from graticule.ogc.operations import Dismissal, HoldInfo, HoldRequest, Priority, QueueInfo
 from graticule.ogc.processes import ProcessDescription
 
 OnProgress = Callable[[StatusInfo], None]
@@ -141,6 +142,42 @@ def dismiss_job(job_id: str) -> Call[StatusInfo]:
     return Call(Request(method="DELETE", path=f"/jobs/{_segment(job_id)}"), _reader(StatusInfo))
 
 
+def dismiss_jobs(filters: Mapping[str, Any], *, dry_run: bool) -> Call[Dismissal]:
+    """Ask to dismiss all jobs that filters select, or only to count them."""
+    query = _query(**filters, dryRun="true" if dry_run else None)
+    return Call(Request(method="DELETE", path="/jobs", query=query), _reader(Dismissal))
+
+
+def repeat_job(job_id: str) -> Call[StatusInfo]:
+    """Ask to send an ended job again; the answer is the new one."""
+    return Call(Request(method="POST", path=f"/jobs/{_segment(job_id)}/again"), _created_job)
+
+
+def set_priority(job_id: str, priority: int) -> Call[StatusInfo]:
+    """Ask to change the priority of a waiting job."""
+    return Call(_put(f"/jobs/{_segment(job_id)}/priority", Priority(priority=priority)), _reader(StatusInfo))
+
+
+def get_queue() -> Call[QueueInfo]:
+    """Ask how the queue of the whole service stands."""
+    return Call(Request(path="/admin/queue"), _reader(QueueInfo))
+
+
+def hold(scope: str, action: Literal["pause", "drain"], reason: str) -> Call[HoldInfo]:
+    """Ask to hold something back."""
+    return Call(_put(f"/admin/holds/{_segment(scope)}", HoldRequest(action=action, reason=reason)), _reader(HoldInfo))
+
+
+def release(scope: str) -> Call[None]:
+    """Ask to hold something back no longer."""
+    return Call(Request(method="DELETE", path=f"/admin/holds/{_segment(scope)}"), lambda _: None)
+
+
+def _put(path: str, document: Document) -> Request:
+    headers = {"Content-Type": "application/json"}
+    return Request(method="PUT", path=path, headers=headers, body=msgspec.json.encode(document))
+
+
 def get_text(href: str) -> Call[str]:
     """Ask for a text, e.g. a log."""
     request = Request(path=href, headers={"Accept": "text/plain, */*;q=0.1"})
@@ -178,12 +215,19 @@ def running(
 
 
 def submitting(
-    process_id: str, inputs: Mapping[str, Any], outputs: Outputs, *, subscriber: Mapping[str, Any] | None
+    process_id: str,
+    inputs: Mapping[str, Any],
+    outputs: Outputs,
+    *,
+    subscriber: Mapping[str, Any] | None,
+    labels: Sequence[str],
 ) -> Steps[StatusInfo]:
     """Start a process as a job and return its first status."""
     body = yield from _execute_body(inputs, outputs)
     if subscriber:
         body["subscriber"] = dict(subscriber)
+    if labels:
+        body["labels"] = list(labels)
     answer = yield execute_process(process_id, body, {"Prefer": "respond-async"})
     if isinstance(answer, Results):
         raise NotAsynchronous(process_id)

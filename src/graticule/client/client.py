@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import anyio
 import httpx2
@@ -31,6 +31,7 @@ from graticule.client.transport import (
 )
 from graticule.ogc.common import Link
 from graticule.ogc.jobs import StatusInfo
+from graticule.ogc.operations import Dismissal, HoldInfo, QueueInfo
 from graticule.ogc.processes import ProcessDescription
 
 T = TypeVar("T")
@@ -124,9 +125,10 @@ class Client:
         outputs: Outputs = None,
         *,
         subscriber: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> StatusInfo:
-        """Start a process as a job and return its first status; parameters as for `execute`."""
-        return self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber))
+        """Start a process as a job and return its first status; `labels` find it again, others as for `execute`."""
+        return self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber, labels=labels))
 
     def job(self, job_id: str) -> StatusInfo:
         """Return how a job stands."""
@@ -135,7 +137,8 @@ class Client:
     def jobs(self, **filters: Any) -> Iterator[StatusInfo]:
         """Yield all jobs, newest first.
 
-        Filters are the standard's: `status`, `processID`, `type`, `datetime`, `minDuration`, `maxDuration`, `limit`.
+        Filters are the standard's: `status`, `processID`, `type`, `datetime`, `minDuration`, `maxDuration`, `limit`;
+        and `label`.
         """
         for page in self._pages(calls.list_jobs(**filters)):
             yield from page.jobs
@@ -173,6 +176,30 @@ class Client:
     def dismiss(self, job: StatusInfo | str) -> StatusInfo:
         """Stop a job, or remove one that has ended."""
         return self._send(calls.dismiss_job(_id(job)))
+
+    def dismiss_all(self, *, dry_run: bool = False, **filters: Any) -> Dismissal:
+        """Dismiss all jobs that filters select, at least one; filters as for `jobs`, and `dry_run` only counts them."""
+        return self._send(calls.dismiss_jobs(filters, dry_run=dry_run))
+
+    def again(self, job: StatusInfo | str) -> StatusInfo:
+        """Send an ended job again, with the same inputs, and return the new one."""
+        return self._send(calls.repeat_job(_id(job)))
+
+    def prioritize(self, job: StatusInfo | str, priority: int) -> StatusInfo:
+        """Change the priority of a waiting job, larger goes first; for operators."""
+        return self._send(calls.set_priority(_id(job), priority))
+
+    def queue(self) -> QueueInfo:
+        """Return how the queue of the whole service stands; for operators."""
+        return self._send(calls.get_queue())
+
+    def hold(self, scope: str, action: Literal["pause", "drain"], reason: str = "") -> HoldInfo:
+        """Hold back the ``queue``, or ``workspace:NAME``, ``process:ID``, ``worker:ID``; for operators."""
+        return self._send(calls.hold(scope, action, reason))
+
+    def release(self, scope: str) -> None:
+        """Hold something back no longer; for operators."""
+        self._send(calls.release(scope))
 
     def upload(self, path: Path, *, name: str | None = None, media_type: str | None = None) -> str:
         """Send a file and return the address that inputs accept."""
@@ -287,9 +314,12 @@ class AsyncClient:
         outputs: Outputs = None,
         *,
         subscriber: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> StatusInfo:
-        """Start a process as a job and return its first status; parameters as for `execute`."""
-        return await self._run(calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber))
+        """Start a process as a job and return its first status; `labels` find it again, others as for `execute`."""
+        return await self._run(
+            calls.submitting(process_id, inputs or {}, outputs, subscriber=subscriber, labels=labels)
+        )
 
     async def job(self, job_id: str) -> StatusInfo:
         """Return how a job stands."""
@@ -338,6 +368,30 @@ class AsyncClient:
     async def dismiss(self, job: StatusInfo | str) -> StatusInfo:
         """Stop a job, or remove one that has ended."""
         return await self._send(calls.dismiss_job(_id(job)))
+
+    async def dismiss_all(self, *, dry_run: bool = False, **filters: Any) -> Dismissal:
+        """Dismiss all jobs that filters select, at least one; filters as for `jobs`, and `dry_run` only counts them."""
+        return await self._send(calls.dismiss_jobs(filters, dry_run=dry_run))
+
+    async def again(self, job: StatusInfo | str) -> StatusInfo:
+        """Send an ended job again, with the same inputs, and return the new one."""
+        return await self._send(calls.repeat_job(_id(job)))
+
+    async def prioritize(self, job: StatusInfo | str, priority: int) -> StatusInfo:
+        """Change the priority of a waiting job, larger goes first; for operators."""
+        return await self._send(calls.set_priority(_id(job), priority))
+
+    async def queue(self) -> QueueInfo:
+        """Return how the queue of the whole service stands; for operators."""
+        return await self._send(calls.get_queue())
+
+    async def hold(self, scope: str, action: Literal["pause", "drain"], reason: str = "") -> HoldInfo:
+        """Hold back the ``queue``, or ``workspace:NAME``, ``process:ID``, ``worker:ID``; for operators."""
+        return await self._send(calls.hold(scope, action, reason))
+
+    async def release(self, scope: str) -> None:
+        """Hold something back no longer; for operators."""
+        await self._send(calls.release(scope))
 
     async def upload(self, path: Path, *, name: str | None = None, media_type: str | None = None) -> str:
         """Send a file and return the address that inputs accept."""

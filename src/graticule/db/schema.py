@@ -67,13 +67,16 @@ CREATE TABLE jobs (
     log_bytes <INTEGER> NOT NULL,
     revision <INTEGER> NOT NULL,
     idempotency_key TEXT NOT NULL,
-    label TEXT NOT NULL,
+    requires TEXT NOT NULL,
     lane <NAME> NOT NULL DEFAULT '',
     history <BYTES> NOT NULL DEFAULT <EMPTY>,
     preparation <BYTES> NOT NULL DEFAULT <EMPTY>,
     sources <BYTES> NOT NULL DEFAULT <EMPTY>,
     trace TEXT NOT NULL DEFAULT '',
-    keeping TEXT NOT NULL DEFAULT ''
+    keeping TEXT NOT NULL DEFAULT '',
+    labels TEXT NOT NULL DEFAULT '',
+    repeats TEXT NOT NULL DEFAULT '',
+    repeated_by TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX jobs_listed ON jobs (workspace, seq, created);
 CREATE INDEX jobs_of_actor ON jobs (workspace, actor, seq);
@@ -84,6 +87,7 @@ CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_idempotent ON jobs (workspace, actor, process, idempotency_key) WHERE idempotency_key <> '';
 CREATE INDEX jobs_expiring ON jobs (workspace, finished)
     WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
+CREATE INDEX jobs_labelled ON jobs (workspace, seq) WHERE labels <> '';
 CREATE TABLE removed_jobs (
     id TEXT PRIMARY KEY,
     workspace TEXT NOT NULL,

@@ -25,6 +25,8 @@ class Place:
     """When it may begin, microseconds since 1970; None: nobody can say yet."""
     offered: bool
     """Whether somebody who lives can run it."""
+    held: str = ""
+    """What keeps it from beginning: that an operator has paused something, and why; empty: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +51,10 @@ class Admission:
         own = sum(count for lane, count in lanes.items() if (lane.workspace, lane.actor) == (workspace, actor))
         if self.max_waiting_per_actor and own >= self.max_waiting_per_actor:
             raise TooManyJobs("you", self.max_waiting_per_actor)
+
+    def recount(self) -> None:
+        """Count what waits anew when a position is asked for next: it stands in another order."""
+        self._counted = float("-inf")
 
     def turn(self, key: tuple[str, ...]) -> asyncio.Lock:
         """Return what lets requests with one idempotency key in one by one: the second finds the job of the first."""

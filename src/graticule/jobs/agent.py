@@ -28,6 +28,7 @@ from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailabl
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import not_started, tail_of
 from graticule.jobs.feed import Feed
+from graticule.jobs.holds import Hold, Holds
 from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.line import Line
@@ -125,6 +126,8 @@ class Agent:
         self._ahead: dict[str, Job] = {}
         self._load = Load()
         self._turns = Turns()
+        self.hold: Hold | None = None
+        """What an operator has this worker do."""
         self._abandoned: set[str] = set()
         self._claiming = False
         self._again = False
@@ -197,7 +200,7 @@ class Agent:
         return len(self._line) + len(self._ahead) == self._ledger.waiting
 
     def forget(self, job_id: str) -> None:
-        """Do not begin a waiting job: it is about to be dismissed."""
+        """Do not begin a waiting job unless the ledger says so: it is about to be dismissed, or to stand elsewhere."""
         handed = self._ahead.get(job_id)
         if handed is None:
             self._line.drop(job_id)
@@ -213,6 +216,25 @@ class Agent:
     def stop(self, key: JobKey, why: Failure) -> None:
         """Have a job's process stopped; the ledger already says what became of it."""
         self._executor.stop(key.id, why)
+
+    def obey(self, holds: Holds) -> None:
+        """Begin nothing any more that operators hold back, and what they do no longer."""
+        own = holds.find("worker", self.id)
+        queue = holds.applied(self.rules.queue, self.id)
+        if (own, queue) == (self.hold, self.rules.queue):
+            return
+        self.hold, self.rules = own, replace(self.rules, queue=queue)
+        self._forget_all()
+        self.wake(look=self._ledger.shared)
+
+    async def drained(self) -> None:
+        """Return when it was told to begin nothing more and then to end, and all that it ran has ended."""
+
+        def at_work() -> bool:
+            return bool(self._running or self._reserved or self._claiming or self._tasks)
+
+        while self.hold is None or self.hold.action != "drain" or at_work():  # noqa: ASYNC110 - that changes in many places
+            await asyncio.sleep(_AGAIN_S / 4)
 
     def detach(self, job_id: str) -> None:
         """Note that nobody waits for a running job any more; it goes on as if it had been sent asynchronously."""
@@ -247,7 +269,7 @@ class Agent:
         """Begin waiting jobs that are in memory."""
         while len(self._line):
             at = self._ledger.clock()
-            lane = self._line.next(self._load, self._turns, self.rules.queue, at)
+            lane = self._line.next(self._load, self._turns, self.rules.queue, at, fits=self._has_labels)
             if lane is None:
                 return
             if self._hand_ahead(self._line.first(lane)):
@@ -290,9 +312,12 @@ class Agent:
         if claimed or self._again:
             self.wake()
 
+    def _has_labels(self, kind: Job | Lane) -> bool:
+        return not kind.requires or kind.requires in self.rules.labels
+
     def fits(self, kind: Job | Lane) -> bool:
-        """Whether this agent has the process and version of a job, and what its label asks for."""
-        if kind.label and kind.label not in self.rules.labels:
+        """Whether this agent has the process and version of a job, and what it requires."""
+        if not self._has_labels(kind):
             return False
         try:
             return self._catalog(kind.workspace).get(kind.process).description.version == kind.version
@@ -688,20 +713,23 @@ class Agent:
 
     async def report(self) -> None:
         """Make this agent known to the others."""
+        await self._ledger.report(self.record())
+
+    def record(self) -> AgentRecord:
+        """Return what this agent says of itself."""
         offers = [(offer.description.id, offer.description.version) for offer in self._catalog("").offers()]
-        await self._ledger.report(
-            AgentRecord(
-                id=self.id,
-                kind=self.rules.kind,  # type: ignore[arg-type]
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                started=self._started,
-                seen=self._ledger.clock(),
-                slots=self.slots,
-                busy=len(self._running),
-                labels=",".join(sorted(self.rules.labels)),
-                offers=msgspec.json.encode(offers).decode(),
-            )
+        return AgentRecord(
+            id=self.id,
+            kind=self.rules.kind,  # type: ignore[arg-type]
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=self._started,
+            seen=self._ledger.clock(),
+            slots=self.slots,
+            busy=len(self._running),
+            labels=",".join(sorted(self.rules.labels)),
+            offers=msgspec.json.encode(offers).decode(),
+            paused=0 if self.hold is None else {"pause": 1, "drain": 2}[self.hold.action],
         )
 
     # --- news of others ---------------------------------------------------------------------------------------------

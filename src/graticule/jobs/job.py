@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from graticule.errors import IllegalTransition, ResultsExpired
+from graticule.errors import IllegalTransition, NotWaiting, ResultsExpired
 from graticule.ogc.jobs import ENDED, JobStatus
 from graticule.ogc.processes import Subscriber
 
@@ -186,7 +186,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     """Grows with each change."""
     idempotency_key: str = ""
-    label: str = ""
+    requires: str = ""
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
     """The attempts before the present one, an array of `Attempt`; empty: there was none."""
@@ -198,6 +198,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The header ``traceparent`` of the request that sent it, where traces are configured; empty: it is not traced."""
     keeping: Keeping = ""
     """Whether its results are kept beyond the time that results have, or are gone since that is up."""
+    labels: str = ""
+    """What its sender calls it, to find it again: each label between commas, ``,flood,2026,``; empty: nothing."""
+    repeats: str = ""
+    """The job that was sent again as this one; empty: it is the first."""
+    repeated_by: str = ""
+    """The job by which this one was sent again last."""
 
     @property
     def key(self) -> JobKey:
@@ -248,6 +254,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if self.keeping != "pinned":
             return self
         return msgspec.structs.replace(self, keeping="", revision=self.revision + 1)
+
+    def prioritized(self, priority: int) -> Job:
+        """Return this waiting job with another priority; raises NotWaiting."""
+        if self.status != "accepted":
+            raise NotWaiting(self.id, self.status)
+        return msgspec.structs.replace(self, priority=priority, revision=self.revision + 1)
+
+    def repeated(self, by: str) -> Job:
+        """Return this job as it is when it was sent again as another one."""
+        return msgspec.structs.replace(self, repeated_by=by, revision=self.revision + 1)
+
+    def label_list(self) -> list[str]:
+        """Return what its sender calls it."""
+        return self.labels.strip(",").split(",") if self.labels else []
 
     def subscribers(self) -> StoredSubscriber | None:
         """Return whom to tell about the job; None: nobody."""

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.queue import Lane, QueueRules, Turns
 from graticule.ogc.jobs import JobStatus
@@ -24,6 +25,7 @@ class JobQuery:
     types: tuple[str, ...] = ("process",)
     processes: tuple[str, ...] = ()
     statuses: tuple[JobStatus, ...] = ()
+    labels: tuple[str, ...] = ()
     created_from: int | None = None
     """Microseconds since 1970, included."""
     created_to: int | None = None
@@ -43,6 +45,15 @@ class Page:
     jobs: list[Job]
     next: int | None
     """Cursor of the next page, None on the last."""
+
+
+class Found(NamedTuple):
+    """What tells a job from others."""
+
+    seq: int
+    """Where it stands in lists: a cursor for those before it."""
+    id: str
+    status: JobStatus
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +95,7 @@ class Claim:
     lease: int
     """Microseconds."""
     fits: Callable[[Lane], bool] = lambda _: True
-    """Whether the agent can run the jobs of a lane: has their process and version, and what their label asks for."""
+    """Whether the agent can run the jobs of a lane: has their process and version, and what they require."""
     rules: QueueRules = field(default_factory=QueueRules)
     turns: Turns = field(default_factory=Turns)
     """Who was served when; what is claimed is noted in it."""
@@ -107,11 +118,11 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
     offers: str = ""
     """JSON array of ``[process, version]``."""
     paused: int = 0
-    """1: it begins nothing."""
+    """1: it begins nothing. 2: and ends when what it runs has ended."""
 
     def can_run(self, job: Job) -> bool:
-        """Whether it has the process and version of a job, and what its label asks for."""
-        if job.label and job.label not in self.labels.split(","):
+        """Whether it has the process and version of a job, and what it requires."""
+        if job.requires and job.requires not in self.labels.split(","):
             return False
         return [job.process, job.version] in _OFFERS.decode(self.offers or "[]")
 
@@ -122,8 +133,9 @@ _OFFERS = msgspec.json.Decoder(list[list[str]])
 class News(NamedTuple):
     """What another process has changed, as far as this one must know at once."""
 
-    kind: Literal["waiting", "ended", "missed"]
-    """``waiting``: there is a job to claim. ``ended``: a job has ended. ``missed``: news were lost."""
+    kind: Literal["waiting", "ended", "held", "missed"]
+    """``waiting``: there is a job to claim. ``ended``: a job has ended. ``held``: operators hold back
+    something else. ``missed``: news were lost."""
     key: JobKey | None = None
 
 
@@ -274,6 +286,21 @@ class Ledger(Protocol):
 
     def mark(self, name: str, value: str) -> Awaitable[str]:
         """Keep what belongs to the whole service under a name, unless it is there; return what is kept."""
+
+    def hold(self, hold: Hold) -> Awaitable[None]:
+        """Keep that something is held back, in place of what was kept of it."""
+
+    def release(self, scope: str) -> Awaitable[None]:
+        """Hold something back no longer, if it was."""
+
+    async def holds(self) -> list[Hold]:
+        """Return all that is held back, by scope."""
+
+    async def running(self) -> list[tuple[str, str, str, int]]:
+        """Return how many jobs run, by workspace, actor and process."""
+
+    async def find(self, query: JobQuery) -> list[Found]:
+        """Return the jobs of a page, but only what tells them apart: they may be large."""
 
     async def agents(self, *, since: int) -> list[AgentRecord]:
         """Return the agents that were seen since a moment, the oldest first."""

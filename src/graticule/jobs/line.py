@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from graticule.jobs.job import Job
 from graticule.jobs.queue import Head, Lane, Load, QueueRules, Turns, next_lane
@@ -36,11 +37,14 @@ class Line:
         self._bytes += len(job.request)
         self._count += 1
 
-    def next(self, load: Load, turns: Turns, rules: QueueRules, at: int) -> Lane | None:
-        """Return the lane whose first job is the next that may begin."""
+    def next(
+        self, load: Load, turns: Turns, rules: QueueRules, at: int, *, fits: Callable[[Lane], bool]
+    ) -> Lane | None:
+        """Return the lane whose first job is the next that may begin; `fits` says whose jobs can be run here."""
         if len(self._lanes) == 1 and not rules.limited:
-            return next(iter(self._lanes))
-        heads = {lane: Head(jobs[0][1].created, jobs[0][0]) for lane, jobs in self._lanes.items()}
+            lane = next(iter(self._lanes))
+            return lane if fits(lane) else None
+        heads = {lane: Head(jobs[0][1].created, jobs[0][0]) for lane, jobs in self._lanes.items() if fits(lane)}
         return next_lane(heads, load, turns, rules, at=at)
 
     def first(self, lane: Lane) -> Job:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable
+import re
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from graticule.data.uploads import Uploads
 from graticule.errors import (
     DuplicateJob,
     Fault,
+    IllegalTransition,
     InvalidInputs,
     JobFailed,
     JobGone,
@@ -22,6 +25,7 @@ from graticule.errors import (
     KeyReused,
     NoSuchJob,
     NoSuchNotice,
+    NotEnded,
     ResultNotAvailable,
     ResultNotReady,
     ResultsExpired,
@@ -32,18 +36,26 @@ from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
+from graticule.jobs.holds import Holds
 from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
-from graticule.jobs.ledger import JobQuery, Ledger, Notice, Page
+from graticule.jobs.ledger import Found, JobQuery, Ledger, Notice, Page
 from graticule.jobs.own_files import RESULT, NoSource, OwnFiles, missing_file, own_references, source_of
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
-from graticule.ogc.processes import Execute
+from graticule.ogc.jobs import ENDED
+from graticule.ogc.operations import Dismissal
+from graticule.ogc.processes import LABEL, MOST_LABELS, Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
 from graticule.processes.limits import limit_faults
 
-_CHANGED = ("process", "version", "request", "subscriber", "base", "updated", "sources")
+_CHANGED = ("process", "version", "requires", "request", "subscriber", "base", "updated", "sources", "labels")
 """What another request makes of a created job; its identifier, its owner and its beginning stay."""
+
+_AT_ONCE = 50
+"""Jobs that are dismissed at the same time, of many."""
+
+_execute = msgspec.json.Decoder(Execute)
 
 _DISMISSED = Failure(cause="cancelled", detail="the job was dismissed")
 
@@ -60,6 +72,8 @@ class ExecutionRequest:
     base: str
     """Address of the service as the client sees it."""
     sync: bool = False
+    prompt: bool = False
+    """True: the client waits and has not said that it would take a job, so it is told if the job would not begin."""
     files: OwnFiles = field(default_factory=OwnFiles)
     """What `JobManager.request` found of what it refers to."""
     listed: bool = True
@@ -68,6 +82,8 @@ class ExecutionRequest:
     """The header ``traceparent`` of the request, where it is traced."""
     idempotency_key: str = ""
     """Sent again with the same key, it is the same job; empty: each is a new one."""
+    repeats: str = ""
+    """The job that is sent again by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +105,7 @@ class Engine:
     ledger: Ledger
     agent: Agent
     feed: Feed
+    holds: Holds
     results: ResultStore
     subscriptions: Subscriptions
     callbacks: Callbacks
@@ -102,7 +119,9 @@ class JobManager:
     workspace: str
     actor: str
     private: bool
-    """True where actors are known by tokens: each then sees only its own jobs."""
+    """True where actors are known by tokens: each then sees only its own jobs, unless it is an operator."""
+    operates: bool
+    """True for an operator, who sees and dismisses everybody's."""
     catalog: Catalog
     engine: Engine
     policy: ReferencePolicy
@@ -164,8 +183,13 @@ class JobManager:
         InvalidInputs
             If anything in the request does not fit, as far as that can be seen without fetching or opening data;
             no job exists then.
+        QueueHeld
+            If an operator has none taken, or begun while a client waits for it.
         """
         offer = self._check(process_id, request)
+        self.engine.holds.check_open(self.workspace, process_id)
+        if request.prompt:
+            self.engine.holds.check_prompt(self.workspace, process_id)
         job = self._new(offer, request)
         end = self.engine.feed.end_of(job.key) if request.sync else None
         job, kept = self.engine.agent.admit(job)
@@ -180,6 +204,8 @@ class JobManager:
             If the key was used for another request.
         TooManyJobs
             If as many jobs wait as may.
+        QueueHeld
+            If an operator has none taken.
         """
         if not request.idempotency_key:
             await self.engine.admission.check_room(self.workspace, self.actor)
@@ -218,16 +244,19 @@ class JobManager:
         """Return where a job stands in the queue; None: it does not wait."""
         if job.status != "accepted":
             return None
-        ledger, agent = self.engine.ledger, self.engine.agent
+        ledger, agent, holds = self.engine.ledger, self.engine.agent, self.engine.holds
+        hold = holds.over(self.workspace, job.process, "pause")
         position, slots, offered = await self.engine.admission.position(job), agent.slots, agent.fits(job)
         if ledger.shared:
             living = await ledger.agents(since=ledger.clock() - int(agent.rules.lease_s * 1e6))
             slots = sum(one.slots for one in living)
-            offered = any(one.can_run(job) for one in living if one.slots)
+            offered = any(one.can_run(job) for one in living if one.slots and not one.paused)
+        else:
+            hold = hold or agent.hold
         start: int | None = None
-        if offered and slots and agent.pace_s:
+        if offered and slots and agent.pace_s and hold is None:
             start = max(job.not_before, ledger.clock() + int(agent.pace_s * 1e6 * position / slots))
-        return Place(position=position, start=start, offered=offered)
+        return Place(position=position, start=start, offered=offered, held="" if hold is None else hold.sentence)
 
     def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
@@ -241,6 +270,7 @@ class JobManager:
         faults += [fault for fault in checked if fault.pointer not in unknown]
         if execute.limits is not None:
             faults += limit_faults(execute.limits, offer.limits)
+        faults += _label_faults(execute.labels or ())
         if subscription is not None:
             faults += subscription.faults
         if faults:
@@ -256,6 +286,7 @@ class JobManager:
             type="process" if request.listed else "sync",
             process=offer.description.id,
             version=offer.description.version,
+            requires=offer.requires,
             sync=request.sync,
             created=at,
             updated=at,
@@ -265,6 +296,8 @@ class JobManager:
             sources=msgspec.msgpack.encode(files.sources) if files.sources else b"",
             trace=request.trace,
             idempotency_key=request.idempotency_key,
+            repeats=request.repeats,
+            labels=f",{','.join(dict.fromkeys(labels))}," if (labels := request.execute.labels) else "",
         )
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
@@ -328,8 +361,12 @@ class JobManager:
         subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
         offer = self._check(job.process, request)
+        self.engine.holds.check_open(self.workspace, job.process)
+        if waits and not offer.description.allows_async:
+            self.engine.holds.check_prompt(self.workspace, job.process)
+        sources = self._new(offer, request).sources
         wanted = job.moved_to(
-            "accepted", at=now(), version=offer.description.version, sources=self._new(offer, request).sources
+            "accepted", at=now(), version=offer.description.version, requires=offer.requires, sources=sources
         )
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
@@ -399,7 +436,7 @@ class JobManager:
     async def get(self, job_id: str) -> Job:
         """Return a job with its newest progress; raises NoSuchJob or JobGone."""
         job = await self.engine.ledger.get(JobKey(self.workspace, job_id))
-        if self.private and job.actor != self.actor:
+        if self.private and not self.operates and job.actor != self.actor:
             raise NoSuchJob(job_id)
         if job.status == "running":
             latest = self.engine.agent.progress_of(job)
@@ -410,9 +447,11 @@ class JobManager:
 
     async def page(self, query: JobQuery) -> Page:
         """Return one page of the actor's jobs; workspace and actor of the query are filled in."""
-        return await self.engine.ledger.page(
-            replace(query, workspace=self.workspace, actor=self.actor if self.private else None, now=now())
-        )
+        return await self.engine.ledger.page(self._own(query))
+
+    def _own(self, query: JobQuery) -> JobQuery:
+        actor = self.actor if self.private and not self.operates else None
+        return replace(query, workspace=self.workspace, actor=actor, now=now())
 
     async def dismiss(self, job_id: str) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
@@ -421,18 +460,94 @@ class JobManager:
 
     async def remove(self, job: Job) -> Job:
         """Remove a job that has ended, with its results; return it as dismissed."""
-        await self.engine.results.remove(job.key)  # first: what no record names is found by nobody
-        await self.engine.ledger.remove(job.key)
+        await self._remove(job.key)
         return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
 
     async def stop(self, job: Job) -> Job:
         """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
+        return await self._stop(job.key)
+
+    async def _remove(self, key: JobKey) -> None:
+        await self.engine.results.remove(key)  # first: what no record names is found by nobody
+        await self.engine.ledger.remove(key)
+
+    async def _stop(self, key: JobKey) -> Job:
         engine, at = self.engine, now()
-        engine.agent.forget(job.id)
-        job = await engine.ledger.move(job.key, lambda found: _dismissed(found, at))
+        engine.agent.forget(key.id)
+        job = await engine.ledger.move(key, lambda found: _dismissed(found, at))
         engine.agent.stop(job.key, _DISMISSED)
         engine.feed.ended(job)
         return job
+
+    async def dismiss_all(self, query: JobQuery, *, dry_run: bool) -> Dismissal:
+        """Dismiss the jobs that some filters select, as `dismiss` does each; those of others only for an operator.
+
+        Parameters
+        ----------
+        query : JobQuery
+            The filters.
+        dry_run : bool
+            Only count them.
+        """
+        query = replace(self._own(query), limit=_AT_ONCE)
+        matched = dismissed = removed = 0
+        while found := await self.engine.ledger.find(query):
+            query = replace(query, before=found[-1].seq)
+            matched += len(found)
+            if not dry_run:
+                ends = await asyncio.gather(*map(self._dismiss_found, found))
+                dismissed, removed = dismissed + ends.count("dismissed"), removed + ends.count("removed")
+        return Dismissal(matched=matched, dismissed=dismissed, removed=removed, dry_run=dry_run)
+
+    async def _dismiss_found(self, found: Found) -> str:
+        """Dismiss a job that was found in a status; one that has ended meanwhile is not removed but left as it is."""
+        key = JobKey(self.workspace, found.id)
+        try:
+            if found.status in ENDED:
+                await self._remove(key)
+                return "removed"
+            await self._stop(key)
+        except (IllegalTransition, NoSuchJob, JobGone):
+            return ""
+        return "dismissed"
+
+    async def prioritize(self, job_id: str, priority: int) -> Job:
+        """Give a waiting job another priority; raises NotWaiting if it waits no more."""
+        job = await self.get(job_id)
+        self.engine.agent.forget(job.id)  # where it stands is for the ledger to say from now on
+        try:
+            return await self.engine.ledger.move(job.key, lambda found: found.prioritized(priority))
+        finally:
+            self.engine.admission.recount()
+            self.engine.agent.wake()
+
+    async def again(self, job_id: str, *, base: str, trace: str) -> Job:
+        """Send an ended job again: a new one of the same actor, with the same inputs.
+
+        Raises
+        ------
+        NotEnded
+            If it has not ended.
+        NoSuchProcess, InvalidInputs, TooManyJobs, QueueHeld
+            As for a new one: what its inputs refer to may be gone.
+        """
+        job = await self.get(job_id)
+        if not job.ended:
+            raise NotEnded(job.id, job.status)
+        owner = replace(self, actor=job.actor, operates=False)
+        request = await owner.request(
+            _execute.decode(job.request),
+            job.request,
+            base=job.base or base,
+            trace=trace,
+            repeats=job.id,
+            subscription=Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None,
+        )
+        submission = await owner.submit_once(job.process, request)
+        await submission.kept
+        with contextlib.suppress(NoSuchJob, JobGone):
+            await self.engine.ledger.move(job.key, lambda found: found.repeated(submission.job.id))
+        return submission.job
 
     async def pin(self, job_id: str) -> Job:
         """Keep the results of a job until somebody removes it; raises ResultsExpired if they are gone."""
@@ -506,6 +621,17 @@ def require_success(job: Job) -> None:
         remedy=remedy_of(failure),
         log=failure.log,
     )
+
+
+def _label_faults(labels: Sequence[str]) -> Iterator[Fault]:
+    """Yield a fault for each label that is none, and one if there are too many."""
+    if len(labels) > MOST_LABELS:
+        yield Fault("/labels", f"{len(labels)} labels are too many; send {MOST_LABELS} at most")
+        return
+    for index, label in enumerate(labels):
+        if not re.fullmatch(LABEL, label):
+            remedy = "use 1 to 63 letters, digits and . _ : / -, beginning with a letter or digit"
+            yield Fault(f"/labels/{index}", f"{label[:80]!r} is no label; {remedy}")
 
 
 def _new_id(at: int) -> str:

@@ -50,6 +50,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, tag="described"):
     """For each, whether it wants a new job process every time."""
     limits: list[Limits] = []
     """For each, what it says that its jobs may use."""
+    requires: list[str] = []
+    """For each, what a machine must have to run it; empty: nothing."""
     error: str = ""
     """Why the plug-in, or some of its processes, could not be loaded; `documents` has the others."""
 

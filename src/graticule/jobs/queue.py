@@ -28,13 +28,13 @@ class Lane(NamedTuple):
     actor: str
     process: str
     version: str
-    label: str
+    requires: str
     priority: int
 
     @classmethod
     def of(cls, job: Job) -> Lane:
         """Return the lane in which a job waits."""
-        return cls(job.workspace, job.actor, job.process, job.version, job.label, job.priority)
+        return cls(job.workspace, job.actor, job.process, job.version, job.requires, job.priority)
 
 
 class Head(NamedTuple):
@@ -61,6 +61,8 @@ class QueueRules(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing begins."""
     paused_processes: frozenset[str] = frozenset()
     """Jobs of these do not begin."""
+    paused_workspaces: frozenset[str] = frozenset()
+    """Nor do jobs there."""
 
     @property
     def limited(self) -> bool:
@@ -73,6 +75,7 @@ class QueueRules(msgspec.Struct, frozen=True, kw_only=True):
             or self.per_actor
             or self.paused
             or self.paused_processes
+            or self.paused_workspaces
         )
 
     def limit_of(self, process: str) -> int:
@@ -104,6 +107,7 @@ class Load:
         return not (
             rules.paused
             or job.process in rules.paused_processes
+            or job.workspace in rules.paused_workspaces
             or (rules.most and self.total >= rules.most)
             or (limit and self.processes[job.process] >= limit)
             or (rules.per_workspace and self.workspaces[job.workspace] >= rules.per_workspace)
@@ -140,13 +144,13 @@ class Turns:
 
 def lane_of(job: Job) -> str:
     """Return the name of the lane in which a job waits; it orders and compares as text."""
-    return _SEPARATOR.join((job.workspace, job.actor, job.process, job.version, job.label, str(job.priority)))
+    return _SEPARATOR.join((job.workspace, job.actor, job.process, job.version, job.requires, str(job.priority)))
 
 
 def parse_lane(name: str) -> Lane:
     """Return what a lane's name says."""
-    workspace, actor, process, version, label, priority = name.split(_SEPARATOR)
-    return Lane(workspace, actor, process, version, label, int(priority))
+    workspace, actor, process, version, requires, priority = name.split(_SEPARATOR)
+    return Lane(workspace, actor, process, version, requires, int(priority))
 
 
 def choose(

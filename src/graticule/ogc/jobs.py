@@ -39,6 +39,10 @@ class StatusInfo(Document, frozen=True, kw_only=True):
     """Ours: of a job that waits, 1 for the one that begins next."""
     estimated_start: str | None = None
     """Ours: of a job that waits, when it may begin, from how long jobs took lately."""
+    priority: int | None = None
+    """Ours: of a job that an operator has moved in the queue; larger goes first."""
+    labels: list[str] | None = None
+    """Ours: what its sender calls it."""
     attempts: list[AttemptInfo] | None = None
     """Ours: earlier attempts to run it that came to nothing, for no fault of its own."""
     exception: Problem | None = None

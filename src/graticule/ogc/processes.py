@@ -162,6 +162,10 @@ class Limits(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 NO_LIMITS = Limits()
 
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}$"
+"""A label of a job."""
+MOST_LABELS = 16
+
 
 class Execute(Document, frozen=True, kw_only=True):
     """An execute request (execute.yaml). Inputs stay as sent; ``processes/inputs.py`` reads them."""
@@ -173,6 +177,8 @@ class Execute(Document, frozen=True, kw_only=True):
     subscriber: Subscriber | None = None
     limits: Limits | None = None
     """Ours: what this job may use, at most what the process may."""
+    labels: list[str] | None = None
+    """Ours: what its sender calls the job, to find it again."""
 
 
 class JobRequest(Execute, frozen=True, kw_only=True):

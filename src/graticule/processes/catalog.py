@@ -22,6 +22,8 @@ class Offer:
     """Whether every job of it wants a new job process."""
     limits: Limits = NO_LIMITS
     """What each of its jobs may use at most, and does unless its request asks for less."""
+    requires: str = ""
+    """What a machine must have to run it, one of its ``jobs.labels``; empty: nothing."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_checker", None)

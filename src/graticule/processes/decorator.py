@@ -67,6 +67,7 @@ class Options:
     examples: Sequence[Example | Mapping[str, Any]] = ()
     outputs: Mapping[str, Output | str] = dataclasses.field(default_factory=dict)
     fresh: bool = False
+    requires: str = ""
     time_limit_s: float | None = None
     memory_limit_mib: int | None = None
     disk_limit_mib: int | None = None
@@ -89,6 +90,7 @@ def process(
     examples: Sequence[Example | Mapping[str, Any]] = (),
     outputs: Mapping[str, Output | str] | None = None,
     fresh: bool = False,
+    requires: str = "",
     time_limit_s: float | None = None,
     memory_limit_mib: int | None = None,
     disk_limit_mib: int | None = None,
@@ -122,6 +124,8 @@ def process(function: Callable[..., Any] | None = None, /, **options: Any) -> An
         Output by name: its description in words, or all of it. A single output gets the name given here.
     fresh : bool
         Whether every job gets a process of its own, for code that leaves something behind.
+    requires : str
+        What a machine must have to run it, such as ``gpu``: its jobs run only where ``jobs.labels`` has that.
     time_limit_s, memory_limit_mib, disk_limit_mib, log_limit_mib : float or int, optional
         What one job may use: seconds from its beginning; MiB that it and all that it starts hold, of files in its
         folder, and of what it prints. 0: no limit. Default: as whoever runs the service has set it; they have the last
@@ -161,6 +165,11 @@ class FunctionProcess(Generic[P, R]):
     def fresh(self) -> bool:
         """Whether every job wants a process of its own."""
         return self.options.fresh
+
+    @property
+    def requires(self) -> str:
+        """What a machine must have to run it; empty: nothing."""
+        return self.options.requires
 
     @property
     def limits(self) -> Limits:

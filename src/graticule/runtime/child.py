@@ -378,20 +378,23 @@ def describe(ref: ProcessRef, pid: int = 0) -> Described:
         _end_if_forked(pid, error)
         traceback.print_exc()
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
-    documents, fresh, limits, reasons = [], [], [], []
+    documents, fresh, limits, requires, reasons = [], [], [], [], []
     for process in processes:
         try:
             documents.append(msgspec.json.encode(process.description))
             fresh.append(bool(getattr(process, "fresh", False)))
             stated = getattr(process, "limits", None)
             limits.append(stated if isinstance(stated, Limits) else NO_LIMITS)
+            requires.append(str(getattr(process, "requires", "")))
         except PluginNotLoaded as error:
             reasons.append(error.reason)
         except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
             _end_if_forked(pid, error)
             traceback.print_exc()
             reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
-    return Described(ref=ref, documents=documents, fresh=fresh, limits=limits, error="; ".join(reasons))
+    return Described(
+        ref=ref, documents=documents, fresh=fresh, limits=limits, requires=requires, error="; ".join(reasons)
+    )
 
 
 def _resolved(process: Process, execute: Execute, policy: bytes, folder: Path) -> Any:

@@ -45,6 +45,7 @@ from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executor import Executor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
+from graticule.jobs.holds import Hold, Holds, parse_scope
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
@@ -68,7 +69,7 @@ from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
 from graticule.runtime.tracing import Tracing, open_tracing
 from graticule.settings import Jobs, ProcessSettings, Settings
-from graticule.workspace import Workspace
+from graticule.workspace import Operates, Workspace
 
 log = logging.getLogger("graticule")
 
@@ -89,6 +90,9 @@ _SWEEP_S = 600
 _MARK_S = 2
 """Seconds to wait for the mark of a storage that another server is about to write."""
 
+_LOST_WORKER_S = 24 * 3600
+"""Seconds after which a worker that is not heard of is not expected back."""
+
 _STAGING = ".staging"
 """Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
 _STORAGE_MARK = ".graticule"
@@ -105,6 +109,7 @@ class Visitor:
 
     workspace: str
     actor: str
+    operates: Operates = "nothing"
 
 
 @dataclass(kw_only=True)
@@ -146,14 +151,19 @@ class Parts:
             raise NoSuchWorkspace(workspace)
         tokens = self.settings.security.tokens
         if not tokens:
-            return Visitor(workspace=workspace, actor="anonymous")
+            return Visitor(workspace=workspace, actor="anonymous", operates="service")
         scheme, _, secret = authorization.partition(" ")
         digest = hashlib.sha256(secret.strip().encode()).hexdigest()
         for token in tokens:
             if scheme.lower() == "bearer" and hmac.compare_digest(token.sha256, digest):
                 if token.workspaces and workspace not in token.workspaces:
                     raise NoSuchWorkspace(workspace)
-                return Visitor(workspace=workspace, actor=token.actor)
+                operates: Operates = "workspace" if token.workspaces else "service"
+                return Visitor(
+                    workspace=workspace,
+                    actor=token.actor,
+                    operates=operates if token.role == "operator" else "nothing",
+                )
         raise Unauthenticated
 
     def workspace(self, visitor: Visitor) -> Workspace:
@@ -181,12 +191,20 @@ class Parts:
             workspace=visitor.workspace,
             actor=visitor.actor,
             private=bool(self.settings.security.tokens),
+            operates=visitor.operates != "nothing",
             catalog=self.catalog,
             engine=self.engine,
             policy=self.policy,
             uploads=files,
         )
-        return Workspace(id=visitor.workspace, actor=visitor.actor, processes=self.catalog, jobs=jobs, files=files)
+        return Workspace(
+            id=visitor.workspace,
+            actor=visitor.actor,
+            operates=visitor.operates,
+            processes=self.catalog,
+            jobs=jobs,
+            files=files,
+        )
 
     def after_start(self, write: Write) -> None:
         """Do what can wait until the first answer: warm the fork server, make the samples, take up old jobs.
@@ -206,6 +224,8 @@ class Parts:
         if isinstance(self.executor, LocalExecutor):
             asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self._in_background(self.metrics.watch_loop())
+        if self.ledger.shared:
+            self._in_background(self._keep_obeying())
         self.engine.agent.start()
         if not self.samples.is_dir():
             self._in_background(_make_samples(self.samples, self.executor))
@@ -213,6 +233,10 @@ class Parts:
     def hear(self, news: News) -> None:
         """Hear what another process has changed in the ledger."""
         self.engine.agent.hear(news)
+        if news.kind in ("held", "missed"):
+            self._in_background(self._obey())
+        if news.kind == "held":
+            return
         if news.kind == "waiting":
             return
         self.callbacks.look()
@@ -220,6 +244,46 @@ class Parts:
         for key in feed.awaited if news.key is None else [news.key]:
             if feed.awaits(key):
                 self._in_background(self._tell_end(key))
+
+    async def hold(self, hold: Hold) -> None:
+        """Hold something back."""
+        await self.ledger.hold(hold)
+        await self.obey()
+
+    async def release(self, scope: str) -> None:
+        """Hold something back no longer."""
+        await self.ledger.release(scope)
+        await self.obey()
+
+    async def begin_to_obey(self) -> None:
+        """Do from the start what operators want, and forget what they wanted of workers that are no more."""
+        await self.obey()
+        since = self.ledger.clock() - _LOST_WORKER_S * 1_000_000
+        living = {agent.id for agent in await self.ledger.agents(since=since)}
+        for kind, name in [parse_scope(hold.scope) for hold in self.engine.holds]:
+            if kind == "worker" and name not in living:
+                await self.release(f"worker:{name}")
+
+    async def obey(self) -> None:
+        """Do from now on what operators want."""
+        agent, holds = self.engine.agent, self.engine.holds
+        await holds.read()
+        before = agent.hold
+        agent.obey(holds)
+        if self.ledger.shared and agent.hold != before:
+            await agent.report()
+
+    async def _obey(self) -> None:
+        try:
+            await self.obey()
+        except GraticuleError as error:
+            log.warning("what operators hold back is not known yet: %s", error)
+
+    async def _keep_obeying(self) -> None:
+        """Look now and then at what others hold back: whoever has changed it may have died before saying so."""
+        while True:
+            await asyncio.sleep(self.engine.agent.rules.lease_s / 4)
+            await self._obey()
 
     async def _tell_end(self, key: JobKey) -> None:
         """Tell those that wait here of the end of a job that ran elsewhere."""
@@ -312,6 +376,10 @@ async def build_parts(
         {
             "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
             "graticule_jobs_running": ("Jobs that run here.", lambda: executor.places - executor.free),
+            "graticule_holds": (
+                "What operators hold back: queue, workspaces, processes, workers.",
+                lambda: len(parts.engine.holds),
+            ),
             "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.places),
         }
     )
@@ -351,6 +419,7 @@ async def build_parts(
             ledger=ledger,
             agent=agent,
             feed=feed,
+            holds=Holds(ledger),
             results=results,
             subscriptions=subscriptions,
             callbacks=callbacks,
@@ -389,6 +458,7 @@ async def build_parts(
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over())
+        await parts.begin_to_obey()
     except BaseException:
         await parts.close()
         raise
@@ -526,13 +596,14 @@ def configured_refs(settings: Settings, plugins: Sequence[str] = ()) -> list[Pro
 def _offers(described: Described, settings: Settings) -> list[Offer]:
     offers = []
     default = _limits_of(settings.jobs)
-    for document, fresh, stated in zip(described.documents, described.fresh, described.limits, strict=True):
+    stated_of_each = zip(described.documents, described.fresh, described.limits, described.requires, strict=True)
+    for document, fresh, stated, requires in stated_of_each:
         description = msgspec.json.decode(document, type=ProcessDescription)
         each = settings.processes.each.get(description.id)
         python = each.python if each is not None else described.ref.python
         ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
         limits = first_stated(*([_limits_of(each)] if each is not None else []), stated, default)
-        offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits))
+        offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits, requires=requires))
     return offers
 
 

@@ -42,7 +42,11 @@ async def _work(build: Callable[[], Awaitable[Parts]]) -> int:
     print(f"Graticule works on {socket.gethostname()}, {places} jobs at a time", flush=True)  # noqa: T201 - as serve does
     try:
         parts.begin_work()
-        await stopped.wait()
+        # It ends when it is told to, or when an operator has it drained and it is empty.
+        ends = [asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(parts.engine.agent.drained())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
     finally:
         await parts.close()
     return 0

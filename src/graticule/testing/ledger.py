@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob
+from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob, NotWaiting
+from graticule.jobs.holds import Hold
 from graticule.jobs.job import Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, Ledger, Notice, Profile
 from graticule.jobs.queue import QueueRules
@@ -69,7 +70,7 @@ class LedgerContract:
     """Tests of a ledger; they leave nothing that the next one sees."""
 
     async def test_a_job_is_found_as_it_was_kept(self, ledger: Ledger) -> None:
-        kept = job("j1", request=b'{"inputs": {}}', base="http://here", priority=3, label="x")
+        kept = job("j1", request=b'{"inputs": {}}', base="http://here", priority=3, requires="x")
 
         await ledger.add(kept)
 
@@ -137,11 +138,11 @@ class LedgerContract:
         assert sorted(found.id for found in claimed) == ["e0", "e1", "s0"]
 
     async def test_an_agent_claims_only_what_it_can_run(self, ledger: Ledger) -> None:
-        await ledger.add(job("j1", process="train", label="gpu"))
+        await ledger.add(job("j1", process="train", requires="gpu"))
         await ledger.add(job("j2", version="2.0.0"))
         await ledger.add(job("j3"))
 
-        claimed = await ledger.claim(claim(slots=9, fits=lambda lane: not lane.label and not lane.version))
+        claimed = await ledger.claim(claim(slots=9, fits=lambda lane: not lane.requires and not lane.version))
 
         assert [found.id for found in claimed] == ["j3"]
 
@@ -215,6 +216,65 @@ class LedgerContract:
     async def test_a_mark_is_what_the_first_has_made_it(self, ledger: Ledger) -> None:
         assert await ledger.mark("storage", "one") == "one"
         assert await ledger.mark("storage", "other") == "one"
+
+    async def test_what_is_held_back_is_kept_until_it_is_released(self, ledger: Ledger) -> None:
+        await ledger.mark("storage", "one")
+        await ledger.hold(Hold(scope="queue", action="pause", reason="first"))
+        await ledger.hold(Hold(scope="process:echo", action="drain"))
+        await ledger.hold(Hold(scope="queue", action="drain", reason="second", actor="ada", since=NOON))
+
+        assert [(hold.scope, hold.action, hold.reason) for hold in await ledger.holds()] == [
+            ("process:echo", "drain", ""), ("queue", "drain", "second"),
+        ]  # fmt: skip
+        await ledger.release("queue")
+        await ledger.release("queue")
+        assert [hold.scope for hold in await ledger.holds()] == ["process:echo"]
+
+    async def test_the_hold_of_a_worker_ends_with_it(self, ledger: Ledger) -> None:
+        await ledger.report(AgentRecord(id="a", seen=NOON, started=1))
+        await ledger.hold(Hold(scope="worker:a", action="drain"))
+
+        await ledger.leave("a")
+
+        assert await ledger.holds() == []
+
+    async def test_nothing_of_a_paused_workspace_or_process_is_claimed(self, ledger: Ledger) -> None:
+        await ledger.add(job("j1", workspace="east"))
+        await ledger.add(job("j2", process="slow"))
+        await ledger.add(job("j3"))
+        rules = QueueRules(paused_workspaces=frozenset({"east"}), paused_processes=frozenset({"slow"}))
+
+        claimed = await ledger.claim(claim(slots=9, rules=rules))
+
+        assert [found.id for found in claimed] == ["j3"]
+
+    async def test_a_job_of_higher_priority_is_claimed_first_whenever_it_got_it(self, ledger: Ledger) -> None:
+        for name in ("j1", "j2", "j3"):
+            await ledger.add(job(name))
+        await ledger.move(JobKey("default", "j3"), lambda found: found.prioritized(7))
+
+        (claimed,) = await ledger.claim(claim())
+
+        assert (claimed.id, claimed.priority) == ("j3", 7)
+        with pytest.raises(NotWaiting):
+            await ledger.move(JobKey("default", "j3"), lambda found: found.prioritized(1))
+
+    async def test_what_runs_is_counted_by_actor_and_process(self, ledger: Ledger) -> None:
+        for name, actor in (("j1", "ada"), ("j2", "ada"), ("j3", "ben")):
+            await ledger.add(running(name, actor=actor))
+
+        counted = sorted(await ledger.running())
+
+        assert counted == [("default", "ada", "echo", 2), ("default", "ben", "echo", 1)]
+
+    async def test_jobs_are_found_by_label(self, ledger: Ledger) -> None:
+        for name, labels in (("j1", ""), ("j2", ",a,"), ("j3", ",a_b,c,"), ("j4", ",axb,")):
+            await ledger.add(job(name, labels=labels))
+
+        found = await ledger.find(JobQuery(workspace="default", labels=("a", "a_b")))
+
+        assert [(one.id, one.status) for one in found] == [("j3", "accepted"), ("j2", "accepted")]
+        assert await ledger.find(JobQuery(workspace="default", labels=("b",))) == []
 
     async def test_a_created_job_is_not_claimed_before_it_is_started(self, ledger: Ledger) -> None:
         created = job("j1", status="created", preparation=b"p")

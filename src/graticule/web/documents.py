@@ -94,6 +94,16 @@ def status_info(
         links += [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
     if not job.ended:
         links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
+    if job.repeats:
+        link = Link(
+            href=f"{base}/jobs/{job.repeats}", rel="predecessor-version", type=JSON, title="Sent again from here"
+        )
+        links.append(link)
+    if job.repeated_by:
+        link = Link(
+            href=f"{base}/jobs/{job.repeated_by}", rel="successor-version", type=JSON, title="Sent again as this"
+        )
+        links.append(link)
     if job.subscriber:
         links.append(Link(href=f"{here}/notifications", rel="related", type=JSON, title="Notifications"))
     return StatusInfo(
@@ -103,7 +113,7 @@ def status_info(
         processing_entity_type="ogc-api-processes",
         process_id=job.process,
         status=job.status,
-        message=(job.message if place is None or place.offered else _nobody(job)) or None,
+        message=_message(job, place) or None,
         progress=job.progress,
         created=moment(job.created),
         started=moment(job.started),
@@ -111,14 +121,22 @@ def status_info(
         updated=moment(job.updated),
         queue_position=place.position if place is not None else None,
         estimated_start=moment(place.start or 0) if place is not None else None,
+        priority=job.priority or None,
+        labels=job.label_list() or None,
         attempts=[_attempt(one) for one in job.attempts_before()] if job.history else None,
         exception=exception,
         links=links,
     )
 
 
+def _message(job: Job, place: Place | None) -> str:
+    if place is not None and place.held:
+        return place.held
+    return job.message if place is None or place.offered else _nobody(job)
+
+
 def _nobody(job: Job) -> str:
-    asks = f" and {job.label}" if job.label else ""
+    asks = f" and {job.requires}" if job.requires else ""
     return f"it waits for a worker that has process {job.process} in version {job.version}{asks}; none is there now"
 
 

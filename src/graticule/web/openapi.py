@@ -66,6 +66,8 @@ _JOB_LINKS = {
     "definition": ("get_definition", "What it was sent with."),
     "inputs": ("get_inputs", "Its inputs."),
     "provenance": ("get_provenance", "Where its results come from."),
+    "again": ("repeat_job", "Send it again when it has ended."),
+    "priority": ("put_priority", "Change its place in the queue while it waits."),
     "dismiss": ("dismiss_job", "Stop or remove it."),
 }
 

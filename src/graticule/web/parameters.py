@@ -11,6 +11,9 @@ F = Parameter(
     schema={"type": "string", "enum": ["json", "html", JSON, HTML]},
     example="json",
 )
+F_JSON = Parameter(
+    name="f", description="Representation: `json`, the only one.", schema={"type": "string", "enum": ["json", JSON]}
+)
 PROFILE = Parameter(
     name="profile",
     description="Profiles that are wanted: URIs, `[ogc-profile:id]` or bare identifiers; unknown ones are passed over.",

@@ -45,6 +45,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.ContentLost: Problem(404, _own("content-lost"), "Content lost"),
     errors.ProvenanceMissing: Problem(404, f"{PART5}/prov-missing", "No provenance"),
     errors.NoSuchFile: Problem(404, _own("no-such-file"), "No such file"),
+    errors.NoSuchWorker: Problem(404, _own("no-such-worker"), "No such worker"),
     errors.NoSuchNotice: Problem(404, _own("no-such-notification"), "No such notification"),
     errors.NoSuchNotificationProfile: Problem(
         404, _own("no-such-notification-profile"), "No such notification profile"
@@ -66,6 +67,8 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.InvalidRange: Problem(416, _own("invalid-range"), "Range not satisfiable"),
     errors.IllegalTransition: Problem(409, _own("illegal-transition"), "Not possible in this status"),
     errors.JobLocked: Problem(423, f"{PART4}/locked", "Job locked"),
+    errors.NotWaiting: Problem(409, _own("not-waiting"), "Job does not wait"),
+    errors.NotEnded: Problem(409, _own("not-ended"), "Job has not ended"),
     errors.DuplicateJob: Problem(409, _own("duplicate-job"), "Sent before"),
     errors.UploadConflict: Problem(409, _own("upload-conflict"), "Upload does not continue here"),
     errors.Unauthenticated: Problem(401, _own("unauthenticated"), "Token needed", {"WWW-Authenticate": "Bearer"}),
@@ -77,6 +80,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.LedgerUnavailable: Problem(503, _own("ledger-unavailable"), "Unavailable", {"Retry-After": "5"}),
     errors.StorageUnavailable: Problem(503, _own("storage-unavailable"), "Unavailable", {"Retry-After": "5"}),
     errors.TooManyJobs: Problem(429, _own("too-many-jobs"), "Too many jobs wait", {"Retry-After": "5"}),
+    errors.QueueHeld: Problem(503, _own("queue-held"), "Held back", {"Retry-After": "30"}),
     errors.ShuttingDown: Problem(503, _own("shutting-down"), "Stopping", {"Retry-After": "5"}),
     errors.InvalidSetting: Problem(500, _own("misconfigured"), "Misconfigured"),
     errors.HomeInUse: Problem(500, _own("misconfigured"), "Misconfigured"),

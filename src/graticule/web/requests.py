@@ -15,12 +15,20 @@ import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 
-from graticule.errors import Fault, InvalidBody, InvalidParameter, MalformedRequest, TooLarge, UnsupportedMediaType
+from graticule.errors import (
+    AccessDenied,
+    Fault,
+    InvalidBody,
+    InvalidParameter,
+    MalformedRequest,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from graticule.ogc.common import JSON
 from graticule.processes.inputs import escape
 from graticule.runtime.logs import ASKED
 from graticule.runtime.parts import Parts
-from graticule.web.negotiation import media_type_of, wanted_profiles
+from graticule.web.negotiation import media_type_of, wanted_media_type, wanted_profiles
 from graticule.web.preferences import Preferences, parse_prefer
 from graticule.workspace import Workspace
 
@@ -135,6 +143,31 @@ def accept_of(request: Request) -> str:
     """
     f = request.query_params.get("f")
     return header(request, "accept") if f is None else media_type_of(f)
+
+
+def require_json(request: Request) -> None:
+    """Raise NotAcceptable if something else than JSON is asked for, where there is nothing else."""
+    wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON,))
+
+
+def require_operator(request: Request, action: str, *, everywhere: bool = False) -> None:
+    """Raise AccessDenied unless an operator asks.
+
+    Parameters
+    ----------
+    request : Request
+        The request.
+    action : str
+        What only operators may do.
+    everywhere : bool
+        Whether it takes an operator of the whole service, whose token opens all workspaces.
+    """
+    workspace = workspace_of(request)
+    if workspace.operates == "service" or (workspace.operates == "workspace" and not everywhere):
+        return
+    whole = " and without workspaces" if everywhere else ""
+    right = f'a token with role = "operator"{whole} in security.tokens gives the right'
+    raise AccessDenied(workspace.actor, f"{action}; {right}")
 
 
 def prefer_of(request: Request) -> Preferences:

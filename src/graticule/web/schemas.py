@@ -11,9 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from graticule.jobs.holds import MOST_REASON, SCOPE
 from graticule.jobs.job import STEPS, Cause
 from graticule.ogc.common import CRS84, CRS84H
 from graticule.ogc.notifications import MOST_SECRETS, PASSWORD, PROFILE_NAME, SECRET, TOKEN, USERNAME
+from graticule.ogc.operations import HIGHEST_PRIORITY
+from graticule.ogc.processes import LABEL, MOST_LABELS
 from graticule.processes.limits import HIGHEST_LIMIT
 
 Schema = dict[str, Any]
@@ -149,6 +152,17 @@ _CREDENTIALS = [
     ),
     _exactly({"type": _text(enum=["bearer"]), "token": _text(pattern=TOKEN)}),
 ]
+
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_OF_JOBS: dict[str, Schema] = {"workspace": _text(), "actor": _text(), "processID": _text()}
+_HOLD: dict[str, Schema] = {
+    "scope": _text("`queue`, or `workspace:NAME`, `process:ID`, `worker:ID`.", pattern=SCOPE),
+    "action": _text(enum=["pause", "drain"]),
+    "reason": _text(),
+    "actor": _text("Who did it."),
+    "since": _MOMENT,
+    "links": _LINKS,
+}
 
 COMPONENTS: dict[str, Schema] = {
     # --- every resource ---
@@ -307,6 +321,12 @@ COMPONENTS: dict[str, Schema] = {
         description="Not of the standard: what this job may use, at most what jobs of the process may. The job is "
         "stopped and fails when it takes more.",
     ),
+    "labels": _list(
+        _text(pattern=LABEL),
+        maxItems=MOST_LABELS,
+        nullable=True,
+        description="Not of the standard: what you call the job, to find it again by `label`.",
+    ),
     "execute": _object(
         {
             "inputs": {
@@ -324,6 +344,7 @@ COMPONENTS: dict[str, Schema] = {
             "response": ref("response"),
             "subscriber": ref("subscriber"),
             "limits": ref("limits"),
+            "labels": ref("labels"),
         },
         description="What to run a process with.",
     ),
@@ -406,8 +427,79 @@ COMPONENTS: dict[str, Schema] = {
                 "description": "Each part by name: `ledger`, `storage`, `executor`, `disk`.",
                 "additionalProperties": _object({"ok": {"type": "boolean"}, "reason": _text("Why not.")}, ["ok"]),
             },
+            "held": _list(
+                _text(enum=["queue", "workspace", "process", "worker"]),
+                description="What kinds of things an operator has paused or drains; GET /admin/queue says which.",
+            ),
         },
         ["status", "live"],
+    ),
+    "holdRequest": _object(
+        {
+            "action": _text(
+                "`pause`: what waits does not begin. `drain`: nothing new is taken, what is there is done; a worker "
+                "begins nothing more.",
+                enum=["pause", "drain"],
+            ),
+            "reason": _text("For those whose jobs it concerns.", maxLength=MOST_REASON),
+        },
+        ["action"],
+        additionalProperties=False,
+    ),
+    "hold": _object(_HOLD, ["scope", "action", "reason", "actor"]),
+    "holdList": _object({"holds": _list(ref("hold")), "links": _LINKS}, ["holds", "links"]),
+    "queue": _object(
+        {
+            "waiting": _COUNT,
+            "running": _COUNT,
+            "holds": _list(ref("hold")),
+            "lanes": _list(
+                _object(
+                    {
+                        **_OF_JOBS,
+                        "version": _text(),
+                        "requires": _text("What a worker must have to run them."),
+                        "priority": {"type": "integer"},
+                        "waiting": _COUNT,
+                    }
+                ),
+                description="Jobs that wait.",
+            ),
+            "load": _list(_object({**_OF_JOBS, "running": _COUNT}), description="Jobs that run."),
+            "workers": _list(
+                _object(
+                    {
+                        "id": _text(),
+                        "kind": _text(enum=["serve", "worker"]),
+                        "host": _text(),
+                        "pid": {"type": "integer"},
+                        "state": _text(enum=["working", "paused", "draining"]),
+                        "places": {**_COUNT, "description": "Jobs that it runs at once."},
+                        "busy": _COUNT,
+                        "labels": _list(_text()),
+                        "started": _MOMENT,
+                        "seen": _MOMENT,
+                    },
+                    ["id", "state"],
+                )
+            ),
+            "links": _LINKS,
+        },
+        ["waiting", "running", "holds", "lanes", "load", "workers"],
+    ),
+    "priority": _object(
+        {"priority": {"type": "integer", "minimum": -HIGHEST_PRIORITY, "maximum": HIGHEST_PRIORITY}},
+        ["priority"],
+        additionalProperties=False,
+    ),
+    "dismissal": _object(
+        {
+            "matched": {**_COUNT, "description": "Jobs that the filters select."},
+            "dismissed": {**_COUNT, "description": "Those that waited or ran, and were stopped."},
+            "removed": {**_COUNT, "description": "Those that had ended, and were removed with their results."},
+            "dryRun": {"type": "boolean", "description": "Whether nothing was done."},
+        },
+        ["matched", "dismissed", "removed", "dryRun"],
     ),
     # --- jobs ---
     "statusInfo": _object(
@@ -426,6 +518,8 @@ COMPONENTS: dict[str, Schema] = {
             "updated": _MOMENT,
             "queuePosition": {"type": "integer", "minimum": 1, "description": "Ours: 1 for the job that begins next."},
             "estimatedStart": _MOMENT,
+            "priority": {"type": "integer", "description": "Ours: of a job that was moved in the queue; larger first."},
+            "labels": _list(_text(), description="Ours: what its sender calls it."),
             "attempts": _list(
                 _object({"started": _MOMENT, "ended": _MOMENT, "reason": _text()}, ["reason"]),
             ),

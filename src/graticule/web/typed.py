@@ -47,6 +47,7 @@ class Requests:
                 "response": ref("response"),
                 "subscriber": ref("subscriber"),
                 "limits": ref("limits"),
+                "labels": ref("labels"),
             },
         }
         if required:

@@ -29,7 +29,8 @@ VALUE = StoredValue(file="dem.tif", media_type="image/tiff", size=3)
 BEFORE = {
     job.id: job
     for job in (
-        Job(id="waits", process="echo", version="1", status="accepted", created=1, priority=2, request=b"{}"),
+        Job(id="waits", process="echo", version="1", status="accepted", created=1, priority=2, request=b"{}",
+            requires="gpu"),
         Job(id="runs", process="echo", status="running", created=2, started=3, attempts=1, token=1, agent="gone"),
         Job(
             id="is-done", process="echo", status="successful", created=3, started=4, finished=5, token=1, revision=4,
@@ -60,11 +61,12 @@ def old(tmp_path: Path) -> Path:
         database.execute("DROP TABLE alembic_version")  # the first version left no mark
         columns = [row[1] for row in database.execute("PRAGMA table_info(jobs)") if row[1] != "seq"]
         for job in BEFORE.values():
-            # Then the cause was called otherwise.
+            # Then the cause was called otherwise, and so was what a job requires.
             failure = (
                 encode(CANCELLED).replace(b"cancelled", b"dismissed") if job.status == "dismissed" else job.failure
             )
-            row = [failure if column == "failure" else getattr(job, column) for column in columns]
+            kept = {**msgspec.structs.asdict(job), "failure": failure, "label": job.requires}
+            row = [kept[column] for column in columns]
             database.execute(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({', '.join('?' * len(row))})", row)
         database.execute("INSERT INTO removed_jobs VALUES ('gone', 'default', 7)")
     return path

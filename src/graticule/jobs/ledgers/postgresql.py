@@ -208,7 +208,7 @@ class PostgresqlLedger(SqlLedger):
 
     def _publish(self, news: list[News]) -> None:
         lines = dict.fromkeys(
-            "waiting" if one.key is None or one.kind == "waiting" else _SPLIT.join((one.kind, *one.key)) for one in news
+            one.kind if one.key is None or one.kind == "waiting" else _SPLIT.join((one.kind, *one.key)) for one in news
         )
         messages, message = [], ""
         for line in lines:

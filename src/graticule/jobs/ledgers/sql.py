@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
+from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.ledger import AgentRecord, Claim, Found, JobQuery, News, Notice, Page, Profile
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -66,6 +67,8 @@ _REPORT = (
     f"INSERT INTO agents ({', '.join(_AGENT)}) VALUES ({', '.join('?' * len(_AGENT))}) ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{name}=excluded.{name}" for name in _AGENT if name != "id")
 )
+_HOLD = "hold "
+"""What the names of marks begin with that say what is held back."""
 _PROFILE = Profile.__struct_fields__
 _KEEP_PROFILE = (
     f"INSERT INTO notification_profiles ({', '.join(_PROFILE)}) VALUES ({', '.join('?' * len(_PROFILE))})"
@@ -425,7 +428,30 @@ class SqlLedger(ABC):
         return self._change(lambda db: db.execute(_REPORT, values) and None)
 
     def leave(self, agent: str) -> asyncio.Future[None]:
-        return self._change(lambda db: db.execute("DELETE FROM agents WHERE id=?", (agent,)) and None)
+        def apply(db: Connection) -> None:
+            db.execute("DELETE FROM agents WHERE id=?", (agent,))
+            held = db.execute("DELETE FROM marks WHERE name=?", (f"{_HOLD}worker:{agent}",)).rowcount
+            if held and self.shared:
+                self._news.append(News("held"))
+
+        return self._change(apply)
+
+    def hold(self, hold: Hold) -> asyncio.Future[None]:
+        return self._change_hold(
+            "INSERT INTO marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value=excluded.value",
+            (f"{_HOLD}{hold.scope}", msgspec.json.encode(hold).decode()),
+        )
+
+    def release(self, scope: str) -> asyncio.Future[None]:
+        return self._change_hold("DELETE FROM marks WHERE name=?", (f"{_HOLD}{scope}",))
+
+    def _change_hold(self, sql: str, values: tuple[str, ...]) -> asyncio.Future[None]:
+        def apply(db: Connection) -> None:
+            db.execute(sql, values)
+            if self.shared:
+                self._news.append(News("held"))
+
+        return self._change(apply)
 
     def mark(self, name: str, value: str) -> asyncio.Future[str]:
         def apply(db: Connection) -> str:
@@ -456,6 +482,11 @@ class SqlLedger(ABC):
         more = len(rows) > query.limit
         rows = rows[: query.limit]
         return Page([_job(row[1:]) for row in rows], rows[-1][0] if more else None)
+
+    async def find(self, query: JobQuery) -> list[Found]:
+        where, values = _conditions(query)
+        sql = f"SELECT seq, id, status FROM jobs WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+        return [Found(*row) for row in await self._read(sql, (*values, query.limit))]
 
     async def expirable(
         self, workspace: str, *, before: int, limit: int, only: Sequence[str] = (), without: Sequence[str] = ()
@@ -502,6 +533,13 @@ class SqlLedger(ABC):
         only = "" if name is None else " AND name=?"
         values = (workspace, actor) if name is None else (workspace, actor, name)
         return [_read_as(Profile, row) for row in await self._read(f"{sql}{only} ORDER BY name", values)]
+
+    async def holds(self) -> list[Hold]:
+        sql = f"SELECT value FROM marks WHERE name LIKE '{_HOLD}%' ORDER BY name"
+        return [msgspec.json.decode(row[0], type=Hold) for row in await self._read(sql, ())]
+
+    async def running(self) -> list[tuple[str, str, str, int]]:
+        return [tuple(row) for row in await self._read(_LOAD, ())]
 
     async def agents(self, *, since: int) -> list[AgentRecord]:
         sql = f"SELECT {', '.join(_AGENT)} FROM agents WHERE seen>=? ORDER BY started"
@@ -684,6 +722,10 @@ def _conditions(query: JobQuery) -> tuple[list[str], list[Any]]:
     any_of("status", query.statuses)
     if query.statuses and "successful" not in query.statuses:
         where.append(_UNSUCCESSFUL)
+    if query.labels:
+        one = " OR ".join(["replace(labels, ?, '')<>labels"] * len(query.labels))
+        where.append(f"labels<>'' AND ({one})")
+        values.extend(f",{label}," for label in query.labels)
     compare("created>=?", query.created_from)
     compare("created<=?", query.created_to)
     compare("seq<?", query.before)

@@ -100,7 +100,7 @@ async def execute(request: Request) -> Response:
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
-    asked_for = await jobs.request(execution, received, base=base, sync=waits, trace=trace_of(request))
+    asked_for = await jobs.request(execution, received, base=base, sync=waits, prompt=waits, trace=trace_of(request))
     submission = jobs.submit(process_id, asked_for)
     about_job(submission.job.id)
     job = submission.job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graticule.web.dialects import pygeoapi
 from graticule.web.routes import (
+    admin,
     api,
     events,
     execution,
@@ -37,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
     *execution_kvp.routes.routes,
     *files.routes.routes,
     *operations.routes.routes,
+    *admin.routes.routes,
     *pygeoapi.routes.routes,
     *forms.routes.routes,
     *previews.routes.routes,

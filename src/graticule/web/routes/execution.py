@@ -18,6 +18,7 @@ from graticule.errors import (
     LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
+    QueueHeld,
     StorageUnavailable,
     SyncTimeout,
     TooLarge,
@@ -72,7 +73,7 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
+    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs, QueueHeld,
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         received,
         base=base_of(request),
         sync=mode.waits,
+        prompt=mode.waits and RESPOND_ASYNC not in mode.applied,
         listed=listed,
         trace=trace_of(request),
         idempotency_key=_idempotency_key(request),

@@ -24,9 +24,12 @@ from graticule.errors import (
     NoSuchJob,
     NoSuchProcess,
     NotAcceptable,
+    NotEnded,
+    QueueHeld,
     StorageUnavailable,
     SyncTimeout,
     TooLarge,
+    TooManyJobs,
     UnsupportedMediaType,
     UnsupportedSchema,
 )
@@ -51,6 +54,7 @@ from graticule.web.requests import (
     profiles_of,
     read_bytes,
     read_json,
+    trace_of,
     visit_of,
     workspace_of,
 )
@@ -192,7 +196,7 @@ async def change_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
+        JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, QueueHeld,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -217,6 +221,31 @@ async def start_job(request: Request) -> Response:
     if not ended.ended:
         return created(asking, await jobs.let_go(submission, seconds=mode.timeout), mode, status=200)
     return await finished(asking, ended, execute, description, mode)
+
+
+@routes.post(
+    "/jobs/{jobID}/again",
+    parameters=(JOB_ID, F),
+    answers=(
+        Answer(
+            status=201,
+            description="The new job; its address is in Location.",
+            content=((JSON, "statusInfo"), (HTML, "")),
+            headers=("Location",),
+        ),
+    ),
+    problems=(
+        *_GONE, NotEnded, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, LedgerUnavailable,
+        StorageUnavailable, QueueHeld, TooManyJobs,
+    ),
+)  # fmt: skip
+async def repeat_job(request: Request) -> Response:
+    """Send an ended job again: a new job with the same inputs, which links the one before."""
+    check_parameters(request.query_params, "f")
+    accept_of(request)
+    job_id = request.path_params["jobID"]
+    job = await workspace_of(request).jobs.again(job_id, base=base_of(request), trace=trace_of(request))
+    return created(request, job, _NO_MODE)
 
 
 _NO_MODE = Mode(waits=False, timeout=0, applied=())

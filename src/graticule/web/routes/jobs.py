@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    AccessDenied,
     ContentLost,
+    Fault,
+    InvalidBody,
     InvalidParameter,
     JobFailed,
     JobGone,
@@ -21,26 +24,31 @@ from graticule.errors import (
     NoSuchJob,
     NoSuchOutput,
     NotAcceptable,
+    NotWaiting,
     OutputNotProduced,
     ResultNotAvailable,
     ResultNotReady,
     ResultsExpired,
     StorageUnavailable,
+    TooLarge,
+    UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import JobQuery
 from graticule.jobs.log import PROCESS
 from graticule.ogc.common import HTML, JSON, Link
-from graticule.ogc.jobs import JobList, StatusInfo
-from graticule.ogc.processes import Execute
+from graticule.ogc.jobs import JobList, JobStatus, StatusInfo
+from graticule.ogc.operations import HIGHEST_PRIORITY, Priority
+from graticule.ogc.processes import LABEL, Execute
 from graticule.web import pages
 from graticule.web.documents import Results, moment, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
 from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
-from graticule.web.parameters import DATETIME, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
+from graticule.web.parameters import DATETIME, F_JSON, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
     CURSOR_FORM,
     PROFILES,
+    accept_of,
     base_of,
     check_parameters,
     cursor_of,
@@ -50,6 +58,9 @@ from graticule.web.requests import (
     list_parameter,
     prefer_of,
     profiles_of,
+    read_body,
+    require_json,
+    require_operator,
     visit_of,
     workspace_of,
 )  # fmt: skip
@@ -89,8 +100,13 @@ _FILTERS = (
     _filter("status", "Only jobs of these statuses.", {"type": "string", "enum": list(_STATUSES)}),
     DATETIME,
     _filter("minDuration", "Only jobs that lasted at least so many seconds.", {"type": "integer", "minimum": 0}),
+    _filter("label", "Only jobs of these labels.", {"type": "string", "pattern": LABEL}),
     _filter("maxDuration", "Only jobs that lasted at most so many seconds.", {"type": "integer", "minimum": 0}),
 )
+_DRY_RUN = Parameter(
+    name="dryRun", description="`true`: only count the jobs.", schema={"type": "boolean", "default": False}
+)
+_NOT_ENDED: tuple[JobStatus, ...] = ("created", "accepted", "running")
 _REPEATED = tuple(parameter.name for parameter in _FILTERS if parameter.schema["type"] == "array")
 _NARROWING = tuple(parameter.name for parameter in _FILTERS)
 _CURSOR = Parameter(
@@ -144,6 +160,54 @@ def _list_page(request: Request, document: JobList) -> Response:
         filtered=any(value for name in _NARROWING for value in request.query_params.getlist(name) if value != "../.."),
         processes=[offer.description.id for offer in workspace_of(request).processes.offers()[:_OFFERED]],
     )  # fmt: skip
+
+
+@routes.delete(
+    "/jobs",
+    parameters=(*_FILTERS, _DRY_RUN, F_JSON),
+    answers=(Answer(status=200, description="What became of them.", content=((JSON, "dismissal"),)),),
+    problems=(InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
+)
+async def dismiss_jobs(request: Request) -> Response:
+    """Dismiss all jobs that filters select, at least one; those that have ended only if `status` names theirs."""
+    query = request.query_params
+    check_parameters(query, "datetime", "dryRun", "f", several=_REPEATED)
+    require_json(request)
+    dry_run = query.get("dryRun", "false")
+    if dry_run not in ("true", "false"):
+        raise InvalidParameter("dryRun", dry_run, "use true or false")
+    wanted = _job_query(query, 0)
+    if not any(query.get(one.name, "").strip(" ,") for one in _FILTERS if one.name != "type"):
+        raise InvalidParameter(
+            "status", "", "name at least one filter; status=accepted,running are all that wait or run"
+        )
+    if not wanted.statuses:
+        wanted = replace(wanted, statuses=_NOT_ENDED)
+    dismissal = await workspace_of(request).jobs.dismiss_all(wanted, dry_run=dry_run == "true")
+    return Response(msgspec.json.encode(dismissal), headers={"vary": VARY}, media_type=JSON)
+
+
+@routes.put(
+    "/jobs/{jobID}/priority",
+    parameters=(JOB_ID, F),
+    body=((JSON, "priority"),),
+    answers=(Answer(status=200, description="It stands elsewhere.", content=((JSON, "statusInfo"), (HTML, ""))),),
+    problems=(
+        *_GONE, AccessDenied, NotWaiting, InvalidBody, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
+        LedgerUnavailable,
+    ),
+)  # fmt: skip
+async def put_priority(request: Request) -> Response:
+    """Change the priority of a job that waits; only operators may, for it is at the cost of others."""
+    check_parameters(request.query_params, "f")
+    accept_of(request)
+    require_operator(request, "change the priority of a job")
+    asked, _ = await read_body(request, Priority)
+    if not -HIGHEST_PRIORITY <= asked.priority <= HIGHEST_PRIORITY:
+        message = f"{asked.priority} is no priority; send a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}"
+        raise InvalidBody(message, [Fault("/priority", message)])
+    job = await workspace_of(request).jobs.prioritize(request.path_params["jobID"], asked.priority)
+    return answer(request, await _status(request, job), page="job", job=job)
 
 
 @routes.get(
@@ -386,12 +450,17 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
         for value in values:
             if value not in known:
                 raise InvalidParameter(name, value, f"use {', '.join(known)}")
+    labels = list_parameter(query, "label")
+    for label in labels:
+        if not re.fullmatch(LABEL, label):
+            raise InvalidParameter("label", label, "use 1 to 63 letters, digits and . _ : / -")
     created_from, created_to = _interval(query.get("datetime"))
     return JobQuery(
         workspace="",
         types=types or _TYPES,
         processes=list_parameter(query, "processID"),
         statuses=statuses,  # type: ignore[arg-type]
+        labels=labels,
         created_from=created_from,
         created_to=created_to,
         min_duration=_duration(query, "minDuration", largest=False),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import AccessDenied, Unauthenticated
+from graticule.jobs.holds import parse_scope
 from graticule.ogc.common import JSON
 from graticule.web.requests import client_of, header, is_within, visit_of
 from graticule.web.routing import Answer, Routes
@@ -23,8 +26,12 @@ _READY = (
 @routes.get("/health", answers=_READY)
 async def get_health(request: Request) -> Response:
     """Tell whether the service can do its work, and which part keeps it from it; needs no token."""
-    found = await visit_of(request).parts.health.find()
-    document = {"status": "ok" if found.ready else "unavailable", "live": True, "ready": found.ready}
+    parts = visit_of(request).parts
+    found = await parts.health.find()
+    document: dict[str, Any] = {"status": "ok" if found.ready else "unavailable", "live": True, "ready": found.ready}
+    held = dict.fromkeys(parse_scope(hold.scope)[0] for hold in parts.engine.holds)
+    if held:  # names and reasons are for operators
+        document["held"] = list(held)
     body = msgspec.json.encode({**document, "parts": found.parts})
     return Response(body, 200 if found.ready else 503, _NOT_KEPT, media_type=JSON)
 

@@ -17,6 +17,10 @@ ALTER TABLE jobs ADD COLUMN preparation <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN sources <BYTES> NOT NULL DEFAULT <EMPTY>;
 ALTER TABLE jobs ADD COLUMN trace TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN keeping TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN labels TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN repeats TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN repeated_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs RENAME COLUMN label TO requires;
 DROP INDEX jobs_waiting;
 DROP INDEX jobs_running;
 DROP INDEX jobs_listed;
@@ -28,6 +32,7 @@ CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE INDEX jobs_expiring ON jobs (workspace, finished)
     WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
+CREATE INDEX jobs_labelled ON jobs (workspace, seq) WHERE labels <> '';
 CREATE TABLE agents (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -59,7 +64,7 @@ CREATE TABLE notification_profiles (
 _PLACE = "UPDATE jobs SET token = 0 WHERE status IN ('successful', 'failed', 'dismissed')"
 """Results lie below the token of their job now; those that were made before lie where a job without one has them."""
 _LANE = """
-UPDATE jobs SET lane = workspace || :s || actor || :s || process || :s || version || :s || label || :s
+UPDATE jobs SET lane = workspace || :s || actor || :s || process || :s || version || :s || requires || :s
     || CAST(priority AS TEXT)
 """
 
