@@ -243,10 +243,11 @@ def test_servers_and_workers_of_one_database_obey_within_a_second(postgres: Post
         assert wait_for(http, waits, seconds=2)["status"] == "successful"
         assert heard < 1
 
-        running = send(http, "nap", seconds=2)
+        running = send(http, "nap", seconds=3)
         wait_for(http, running, "running")
         name = next(one["id"] for one in http.get("/admin/queue").json()["workers"] if one["kind"] == "worker")
         hold(http, f"worker:{name}", "drain")
+        time.sleep(1)  # until it has heard
         late = send(http, "nap", seconds=0)
         assert worker.process.wait(15) == 0
         assert http.get(f"/jobs/{running}").json()["status"] == "successful"
