@@ -181,10 +181,24 @@ async def test_nothing_is_handed_ahead_of_a_kind_that_is_not_known_to_be_short(t
     bench = Bench(tmp_path, executor)
     bench.start("first", seconds=0.2)
 
+    assert bench.executor.room_ahead == 0
     assert not bench.start_ahead("second")
 
     await bench.told.hears_the_end_of("first")
     await executor.close()
+
+
+async def test_room_ahead_is_told_while_jobs_are_short(bench: Bench):
+    room = bench.executor.room_ahead
+    assert room > 0
+    bench.start("long", seconds=1.5)
+    assert bench.start_ahead("short")
+    assert bench.executor.room_ahead == room - 1
+
+    await until(lambda: ("returned", "short") in bench.told.said, seconds=1)
+
+    assert bench.executor.room_ahead == 0
+    await bench.told.hears_the_end_of("long")
 
 
 async def test_a_job_handed_ahead_of_a_long_one_is_given_back(bench: Bench):

@@ -42,6 +42,8 @@ log = logging.getLogger("graticule.jobs")
 
 _AGAIN_S = 1.0
 """Seconds until something is tried again that the ledger did not take."""
+_NOT_AHEAD_S = 0.5
+"""Seconds for which nothing is claimed ahead after a job was that was not short, and had to be given back."""
 _CUT_OFF = 2 / 3
 """Share of a lease after which an agent that could not renew it ends its job processes: before anybody else may begin
 the same jobs, they are gone."""
@@ -132,6 +134,7 @@ class Agent:
         self._claiming = False
         self._again = False
         self._reserved = 0
+        self._ahead_from = 0.0
         self._pace = 0.0
         self._started_work = False
         self._idle = asyncio.Event()
@@ -155,11 +158,12 @@ class Agent:
             if self._hand_ahead(job):
                 self._turns.take(job, job.created)
                 return job, self._ledger.add(job)
-            if self._free > 0:
+            if self._room > 0:
                 self._turns.take(job, job.created)
                 job = self._claimed(job)
                 kept = self._ledger.add(job)
                 if self._ledger.shared:  # somebody must be able to find it before it begins
+                    self._reserved += 1
                     self._in_background(self._begin_when(kept, job))
                 else:
                     self._begin(job)
@@ -180,14 +184,36 @@ class Agent:
         return self._knows_all and not len(self._line) and (not rules.limited or self._load.admits(job, rules))
 
     async def _begin_when(self, kept: Awaitable[None], job: Job) -> None:
-        self._reserved += 1
         try:
             await kept
         except GraticuleError:  # whoever sent it is told
             return
         finally:
             self._reserved -= 1
-        self._begin(job)
+        self._take_on(job)
+
+    def _take_on(self, job: Job) -> None:
+        """Begin a job that is this agent's now, or have it begin when a short one ends; else give it back."""
+        if self._closing:
+            self._in_background(self._give_back(job, "", begun=False))
+        elif self._executor.free > 0:
+            self._begin(job)
+        elif (assignment := self._assignment(job)) is not None and self._executor.start_ahead(assignment, self):
+            self._note_begin(job)
+        else:
+            self._ahead_from = asyncio.get_running_loop().time() + _NOT_AHEAD_S
+            self._in_background(self._give_back(job, "", begun=False))
+
+    @property
+    def _room(self) -> int:
+        """How many jobs this agent may take on: to begin now, or when the short ones end that run.
+
+        To have each of these wait in a shared ledger until it is claimed would take longer than they run.
+        """
+        ahead = 0
+        if self._ledger.shared and not self.rules.queue.limited:
+            ahead = self._executor.room_ahead if asyncio.get_running_loop().time() >= self._ahead_from else 0
+        return self._free + ahead
 
     @property
     def _free(self) -> int:
@@ -215,7 +241,11 @@ class Agent:
 
     def stop(self, key: JobKey, why: Failure) -> None:
         """Have a job's process stopped; the ledger already says what became of it."""
-        self._executor.stop(key.id, why)
+        running = self._running.get(key.id)
+        if running is not None and self._executor.recall(key.id):  # it still waited for a short one to end
+            self._drop(running)
+        else:
+            self._executor.stop(key.id, why)
 
     def obey(self, holds: Holds) -> None:
         """Begin nothing any more that operators hold back, and what they do no longer."""
@@ -282,7 +312,7 @@ class Agent:
 
     def _claim(self, *, look: bool) -> None:
         """Ask the ledger for jobs, if there may be some."""
-        slots = self._free
+        slots = self._room
         if slots <= 0 or not (look or self._ledger.waiting) or self.rules.queue.paused:
             return
         self._claiming, self._again = True, False
@@ -305,10 +335,7 @@ class Agent:
             return
         claimed = future.result()
         for job in claimed:
-            if self._closing:
-                self._in_background(self._give_back(job, "", begun=False))
-            else:
-                self._begin(job)
+            self._take_on(job)
         if claimed or self._again:
             self.wake()
 

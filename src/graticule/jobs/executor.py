@@ -81,6 +81,10 @@ class Executor(Protocol):
     def start(self, assignment: Assignment, listener: Listener) -> None:
         """Begin a job; there must be a free place."""
 
+    @property
+    def room_ahead(self) -> int:
+        """How many more jobs may be handed over ahead, if they are as short as the latest ones were; else 0."""
+
     def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
         """Have a job begin when another one ends, if that is soon; `began` or `returned` is told then.
 

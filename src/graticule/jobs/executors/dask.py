@@ -135,6 +135,10 @@ class DaskExecutor:
         self._runs[run.job.id] = self._tickets[run.ticket] = run
         self._in_background(self._look_after(run))
 
+    @property
+    def room_ahead(self) -> int:
+        return 0
+
     def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
         return False
 

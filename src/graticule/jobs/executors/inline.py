@@ -71,6 +71,10 @@ class InlineExecutor:
     def start(self, assignment: Assignment, listener: Listener) -> None:
         self._current = _Run(assignment, listener, self._scratch / assignment.job.id, self._attempts, self._released)
 
+    @property
+    def room_ahead(self) -> int:
+        return 0
+
     def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
         return False
 

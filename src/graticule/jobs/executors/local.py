@@ -106,6 +106,7 @@ class LocalExecutor:
         self._idle: dict[Key, list[Child]] = {}
         self._busy: dict[str, Child] = {}
         self._ahead: dict[str, Child] = {}
+        self._latest: Key | None = None
         self._pace: dict[Key, float] = {}
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
@@ -150,6 +151,12 @@ class LocalExecutor:
         child.begin(Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
             self._watch = self._loop.call_later(_LOOK, self._look)
+
+    @property
+    def room_ahead(self) -> int:
+        if self._latest is None or self._pace[self._latest] > self._limits.short_s:
+            return 0
+        return self._limits.workers * (AHEAD // 2) - len(self._ahead)
 
     def start_ahead(self, assignment: Assignment, listener: Listener) -> bool:
         if assignment.fresh or not self._busy:
@@ -316,6 +323,7 @@ class LocalExecutor:
 
     def paced(self, key: Key, seconds: float) -> None:
         """Note how long a job of a kind took."""
+        self._latest = key
         before = self._pace.get(key, seconds)
         self._pace[key] = before + (seconds - before) / 4
 
