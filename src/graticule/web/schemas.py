@@ -427,7 +427,16 @@ COMPONENTS: dict[str, Schema] = {
             "queuePosition": {"type": "integer", "minimum": 1, "description": "Ours: 1 for the job that begins next."},
             "estimatedStart": _MOMENT,
             "attempts": _list(
-                _object({"started": _MOMENT, "ended": _MOMENT, "reason": _text()}, ["reason"]),
+                _object(
+                    {
+                        "number": {"type": "integer", "minimum": 1},
+                        "started": _MOMENT,
+                        "ended": _MOMENT,
+                        "reason": _text(),
+                        "links": _LINKS,
+                    },
+                    ["number", "reason"],
+                ),
             ),
             "exception": ref("exception"),
             "links": _LINKS,
