@@ -32,7 +32,7 @@ from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
-from graticule.jobs.results import ResultStore
+from graticule.jobs.results import ResultStore, kept_of
 from graticule.jobs.sealing import Sealer
 from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
@@ -599,10 +599,19 @@ class Agent:
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    async def take_over(self) -> int:
-        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were."""
+    async def take_over(self, left: Path) -> int:
+        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were.
+
+        Parameters
+        ----------
+        left : Path
+            Where the logs of its jobs lie, each in a folder by the job's identifier.
+        """
         began = time.monotonic()
         touched = await self._ledger.reap(self._lost, before=None)
+        for job in touched:
+            if (left / job.id).exists() or kept_of(left / job.id).exists():
+                await self._keep_log(job, left / job.id, sealed=False)
         if touched:
             log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
         return len(touched)

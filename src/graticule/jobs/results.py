@@ -23,6 +23,8 @@ from graticule.data.storage import Kept, Storage, read_part
 from graticule.errors import StorageUnavailable
 from graticule.jobs.job import Job, JobKey, Manifest, Source, StoredValue
 
+LOGS = ("logs", "process.log")
+"""What a job prints, in its scratch folder: its steps, and the process itself."""
 _LOG_TYPE = "text/plain; charset=utf-8"
 _REMEMBERED = 4096
 """Ended jobs whose logs are known without asking the storage; they do not change any more."""
@@ -121,11 +123,11 @@ class ResultStore:
         StorageUnavailable
             If they cannot be stored; it may be tried again.
         """
-        names = ("logs", "process.log") if manifest is None else ("outputs", "logs", "process.log")
+        names = LOGS if manifest is None else ("outputs", *LOGS)
         if await asyncio.to_thread(_gather, folder, names):
             types = {f"outputs/{value.file}": value.media_type for value in _files(manifest)}
             await self._storage.store_folder(
-                _kept(folder), _place(job.key, job.token), media_types={**types, "process.log": _LOG_TYPE}
+                kept_of(folder), _place(job.key, job.token), media_types={**types, "process.log": _LOG_TYPE}
             )
             for ended in (False, True):
                 self._recent.pop((_place(job.key, job.token), ended), None)
@@ -136,7 +138,7 @@ class ResultStore:
 
     async def give_up(self, folder: Path) -> None:
         """Remove what a job left in its scratch folder and cannot be stored."""
-        for place in (folder, _kept(folder)):
+        for place in (folder, kept_of(folder)):
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
     def value(self, job: Job, value: StoredValue) -> Kept:
@@ -248,7 +250,7 @@ class ResultStore:
 
 def _gather(folder: Path, names: tuple[str, ...]) -> bool:
     """Bring what is kept into a folder of its own, unless that was done before; return whether there is any."""
-    kept = _kept(folder)
+    kept = kept_of(folder)
     found = [name for name in names if (folder / name).exists()]
     if found:
         kept.mkdir(exist_ok=True)
@@ -257,7 +259,7 @@ def _gather(folder: Path, names: tuple[str, ...]) -> bool:
     return kept.is_dir()
 
 
-def _kept(folder: Path) -> Path:
+def kept_of(folder: Path) -> Path:
     """Return where those files of a scratch folder gather that are stored."""
     return folder.with_name(f"{folder.name}.kept")
 

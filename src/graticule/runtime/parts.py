@@ -46,6 +46,7 @@ from graticule.jobs.feed import Feed
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.leftovers import gather_logs
 from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager, OwnFiles, own_references
 from graticule.jobs.messages import Described, ProcessRef
@@ -278,10 +279,9 @@ async def build_parts(
     for workspace in settings.workspaces.names:
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
-    scratch = home / "scratch"
-    await asyncio.to_thread(_clear, scratch)
+    left = await asyncio.to_thread(_clear, home / "scratch")
     executor = LocalExecutor(
-        scratch,
+        home / "scratch",
         LocalLimits(
             workers=settings.jobs.workers,
             recycle_jobs=settings.jobs.recycle_jobs or sys.maxsize,
@@ -383,7 +383,8 @@ async def build_parts(
             await _check_storage(ledger, storage, settings)
             await agent.report()
         else:
-            metrics.lost_leases(await agent.take_over())
+            metrics.lost_leases(await agent.take_over(left))
+        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
     except BaseException:
         await parts.close()
         raise
@@ -610,12 +611,11 @@ async def _open_storage(settings: Settings) -> Storage:
     return storage
 
 
-def _clear(scratch: Path) -> None:
-    """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
+def _clear(scratch: Path) -> Path:
+    """End job processes of an earlier server that outlived it; return where the logs lie, which are all that stays."""
     if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
         log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays
+    return gather_logs(scratch)
 
 
 async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
