@@ -20,7 +20,7 @@ log = logging.getLogger("graticule.jobs")
 
 _EVERY_S = 0.75
 """Seconds between two looks at what was printed."""
-_LARGEST = 4 << 20
+_LARGEST = 2 << 20
 """Bytes of a piece at most."""
 _AT_ONCE = 2
 """Pieces that are held in memory at once."""
