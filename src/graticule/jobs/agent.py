@@ -49,6 +49,9 @@ the same jobs, they are gone."""
 _TELL_S = 0.4
 """Seconds between two reports to other processes on what runs here; they promise it to their clients within one."""
 
+_KEEP_LOG_S = 10.0
+"""Seconds that storing the log of an attempt may take that came to nothing: the job waits for its next one."""
+
 _STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to store what a job left; then it has failed."""
 
@@ -441,6 +444,9 @@ class Agent:
         sealed = self.sealer is not None and await self.sealer.release(job)
         if self._is_refused(job, ending.failure):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if sealed:
+                with contextlib.suppress(StorageUnavailable):
+                    await self._results.remove(job.key)
             self._keep_end(job, ending)
             return
         if job.id in self._abandoned or self._is_tried_again(job, ending.failure):
@@ -479,10 +485,12 @@ class Agent:
     async def _keep_log(self, job: Job, folder: Path, *, sealed: bool) -> None:
         """Store what an attempt has printed that came to nothing, if that can be done at once."""
         try:
-            await self._results.commit(job, folder, None, sealed=sealed)
+            async with asyncio.timeout(_KEEP_LOG_S):
+                await self._results.commit(job, folder, None, sealed=sealed)
             await self._ledger.get(job.key)
         except NotFound:  # the job was removed meanwhile, and what was stored of it before
-            await self._results.remove(job.key)
+            with contextlib.suppress(StorageUnavailable):
+                await self._results.remove(job.key)
         except LedgerUnavailable:
             return
         except (GraticuleError, OSError) as error:

@@ -119,9 +119,9 @@ class Logs:
                 opened.close()
         return None
 
-    def steps_here(self, job: Job) -> list[str]:
-        """Return the steps of a job that print on this machine."""
-        return list(self._live(job.id))
+    def sizes_here(self, job: Job) -> dict[str, int]:
+        """Return the bytes that a job which runs on this machine has printed, by step."""
+        return {step: _size(path) or 0 for step, path in self._live(job.id).items()}
 
     async def _belongs_to(self, job: Job, step: str, path: Path, token: int | None) -> bool:
         """Return whether a file that was just opened is the job's own.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from graticule.errors import GraticuleError
 from graticule.jobs.job import Job
-from graticule.jobs.log import Logs, OpenLog
+from graticule.jobs.log import PROCESS, Logs, OpenLog
 from graticule.jobs.results import ResultStore
 
 log = logging.getLogger("graticule.jobs")
@@ -30,10 +30,17 @@ _AT_ONCE = 2
 class _Sealed:
     """What has been sealed of the log of one step."""
 
-    opened: OpenLog
+    opened: OpenLog | None = None
+    """None while nothing comes: a job may have a thousand steps. What the process itself prints stays open, for the
+    next job's log will have the name of its file."""
     starts: list[int] = field(default_factory=list)
     """Where its pieces begin."""
     end: int = 0
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
 
     def next_start(self, stop: int) -> int:
         """Return where a piece begins that ends at `stop`: at the end of the last one, or before those it takes in."""
@@ -57,7 +64,7 @@ class _Followed:
 
     def close(self) -> None:
         for sealed in self.steps.values():
-            sealed.opened.close()
+            sealed.close()
 
 
 class Sealer:
@@ -115,16 +122,15 @@ class Sealer:
     async def _seal(self, followed: _Followed) -> None:
         """Seal what a job has printed since the last time."""
         try:
-            for step in self._logs.steps_here(followed.job):
-                if step not in followed.steps:
-                    opened = await self._logs.open(followed.job, step, ended_only=True)
-                    if opened is None:
-                        continue
-                    if not opened.grows:  # it has just ended, and moved into storage
-                        opened.close()
-                        continue
-                    followed.steps[step] = _Sealed(opened)
-                await self._seal_step(followed, step, followed.steps[step])
+            for step, size in self._logs.sizes_here(followed.job).items():
+                sealed = followed.steps.setdefault(step, _Sealed())
+                before = sealed.end
+                if sealed.opened is None and size > before:
+                    sealed.opened = await self._logs.open(followed.job, step, ended_only=True)
+                if sealed.opened is not None and sealed.opened.grows:  # else it has just ended, and moved into storage
+                    await self._seal_step(followed, step, sealed, sealed.opened)
+                if step != PROCESS and sealed.end == before:
+                    sealed.close()
         except (GraticuleError, OSError) as error:
             if not followed.troubled:
                 log.warning("the log of job %s is not readable elsewhere yet: %s", followed.job.id, error)
@@ -132,13 +138,13 @@ class Sealer:
         else:
             followed.troubled = False
 
-    async def _seal_step(self, followed: _Followed, step: str, sealed: _Sealed) -> None:
+    async def _seal_step(self, followed: _Followed, step: str, sealed: _Sealed, opened: OpenLog) -> None:
         job = followed.job
-        while not followed.over and sealed.end < (size := sealed.opened.size):
+        while not followed.over and sealed.end < (size := opened.size):
             stop = min(size, sealed.end + _LARGEST)
             start = sealed.next_start(stop)
             async with self._held:
-                content = await sealed.opened.read(start, stop - start)
+                content = await opened.read(start, stop - start)
                 if start + len(content) <= sealed.end:  # the job has cut its log
                     return
                 await self._results.keep_segment(job, step, start, content)
