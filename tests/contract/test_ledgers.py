@@ -92,7 +92,7 @@ class TestPostgresqlLedger(LedgerContract):
             message = "half\nway\x1f\x00" + "€" * 900
             reports = [msgspec.structs.replace(claimed, progress=number, message=message) for number in range(40)]
 
-            first.tell(reports)
+            await first.tell(reports)
             for report in reports:
                 await _heard(heard, News("advanced", report.key, Advance.of(report)))
             await first.move(claimed.key, lambda found: found.moved_to("accepted", at=NOON))

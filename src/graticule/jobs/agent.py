@@ -668,9 +668,15 @@ class Agent:
         told: dict[str, tuple[int, int]] = {}
         while self._ledger.shared:
             await asyncio.sleep(_TELL_S)
-            before, told = told, {job.id: (job.token, job.revision) for job in self._running.values()}
-            if news := [job for job in self._running.values() if before.get(job.id) != told[job.id]]:
-                self._ledger.tell(news)
+            now_known = {job.id: (job.token, job.revision) for job in self._running.values()}
+            news = [job for job in self._running.values() if told.get(job.id) != now_known[job.id]]
+            try:
+                if news:
+                    await self._ledger.tell(news)
+            except LedgerUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                told = now_known
 
     async def _renew(self, news: list[Job], renewed: float) -> None:
         """Write progress, and lengthen leases; let go of jobs that are not held any more."""

@@ -213,7 +213,7 @@ class Ledger(Protocol):
     def take(self, job: Job) -> Awaitable[None]:
         """Note that an agent has begun a waiting job that it knows of, without asking first: only the one owner may."""
 
-    def tell(self, running: Sequence[Job]) -> None:
+    def tell(self, running: Sequence[Job]) -> Awaitable[None]:
         """Tell other processes how far jobs are that run here. Nothing of it is kept, and it may be lost."""
 
     def renew(self, running: Sequence[Job]) -> Awaitable[list[str]]:

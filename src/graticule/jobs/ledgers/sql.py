@@ -307,9 +307,9 @@ class SqlLedger(ABC):
         self._waiting -= 1
         return self._put("take", job)
 
-    def tell(self, running: Sequence[Job]) -> None:
+    def tell(self, running: Sequence[Job]) -> asyncio.Future[None]:
         news = [News("advanced", job.key, Advance.of(job)) for job in running]
-        self._change(lambda _: self._news.extend(news))
+        return self._change(lambda _: self._news.extend(news))
 
     def renew(self, running: Sequence[Job]) -> asyncio.Future[list[str]]:
         def apply(db: Connection) -> list[str]:
