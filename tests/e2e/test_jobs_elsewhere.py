@@ -279,10 +279,11 @@ def test_the_log_of_a_killed_worker_is_kept_beside_that_of_the_next_attempt(
         assert unknown == [400, 400, 400]
         told = [event.data for event in events if event.name == "log"]
         again = [number for number, data in enumerate(told) if data["offset"] == 0]
-        statuses = [event.data["status"] for event in events if event.name == "status"]
+        *_, begun_anew, ended = [event.data for event in events if event.name == "status"]
         assert "".join(data["text"] for data in told[again[-1] :]) == second
         assert len(again) == 2
-        assert statuses[-3:] == ["accepted", "running", "successful"]
+        assert (begun_anew["status"], len(begun_anew["attempts"])) == ("running", 1)
+        assert ended["status"] == "successful"
 
 
 def test_the_log_of_an_attempt_that_a_server_gave_back_is_kept(tmp_path: Path, postgres: Postgres) -> None:

@@ -182,7 +182,7 @@ class _Follower:
         if before is None and job.revision == self.revision and not job.ended:
             return []
         self.revision = job.revision
-        if before is None or before.status != job.status:
+        if before is None or (before.status, before.token) != (job.status, job.token):
             steps, earlier = await self.logs.steps(job), await self.logs.earlier_steps(job)
             document = status_info(job, self.base, steps=steps, earlier=earlier)
             return [self._event("status", document)]
