@@ -15,6 +15,7 @@ from typing import Self
 import psutil
 
 ANSWERS = re.compile(r"^Graticule answers at (?P<url>http://\S+)$")
+WORKS = re.compile(r"^Graticule works on \S+, [0-9]+ jobs at a time(; ask (?P<url>http://\S+) how it is)?$")
 START_SECONDS = 30
 STOP_SECONDS = 20
 LOG_LINES = 80
@@ -171,13 +172,14 @@ class Server:
 
 
 class Worker(Server):
-    """``graticule worker``: runs the jobs of servers with the same database, and answers nobody."""
+    """``graticule worker``: runs the jobs of servers with the same database; with a port it tells how it is."""
 
     def _command(self) -> list[str]:
         return ["worker", *self.arguments, "--home", str(self.home)]
 
     def _address(self, line: str) -> str:
-        return "nowhere" if line.startswith("Graticule works on") else ""
+        found = WORKS.match(line)
+        return (found["url"] or "nowhere") if found else ""
 
 
 def _kill(processes: Sequence[psutil.Process]) -> None:

@@ -217,6 +217,16 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Seconds for which a priority that is not served is raised by one, so that nothing waits for ever. 0: never."""
 
 
+class Worker(Section, frozen=True, kw_only=True):
+    """Where `graticule worker` tells how it is; it serves nothing else."""
+
+    host: str = "127.0.0.1"
+    """Address at which `/health` and `/metrics` of a worker answer; who may read the latter is said by `telemetry`."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)] | None = None
+    """Port for them; 0 takes a free one, which is printed at the start. Unset: a worker listens nowhere."""
+
+
 class Storage(Section, frozen=True, kw_only=True):
     """Where files lie and how long."""
 
@@ -458,6 +468,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processes: Processes = Processes()
     limits: Limits = Limits()
     telemetry: Telemetry = Telemetry()
+    worker: Worker = Worker()
 
     def __post_init__(self) -> None:
         _check_addresses(self)

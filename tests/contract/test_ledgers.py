@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from graticule.errors import IllegalTransition, LedgerUnavailable
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import JobQuery, News
+from graticule.jobs.ledger import Advance, JobQuery, News
 from graticule.jobs.ledgers.postgresql import PostgresqlLedger
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.testing.ledger import NOON, LedgerContract, claim, give_up, job, running
@@ -74,6 +75,34 @@ class TestPostgresqlLedger(LedgerContract):
         finally:
             await first.close()
             await second.close()
+
+    async def test_what_one_tells_of_running_jobs_the_other_hears_and_none_keeps(self, postgres: Postgres) -> None:
+        url, opened = postgres.new_database(), []
+        heard, heard_by_worker = asyncio.Queue[News](), asyncio.Queue[News]()
+        for leads, queue in ((True, asyncio.Queue[News]()), (True, heard), (False, heard_by_worker)):
+            opened.append(await PostgresqlLedger.open(url, may_lead=leads))
+            opened[-1].listen(queue.put_nowait)
+        first, second, _ = opened
+        try:
+            await _heard(heard, News("missed"))
+            await _heard(heard_by_worker, News("missed"))
+            await first.add(job("j1"))
+            (claimed,) = await first.claim(claim("a"))
+            # Messages may have any character; PostgreSQL takes 8000 bytes at once.
+            message = "half\nway\x1f\x00" + "€" * 900
+            reports = [msgspec.structs.replace(claimed, progress=number, message=message) for number in range(40)]
+
+            await first.tell(reports)
+            for report in reports:
+                await _heard(heard, News("advanced", report.key, Advance.of(report)))
+            await first.move(claimed.key, lambda found: found.moved_to("accepted", at=NOON))
+            await _heard(heard, News("moved", claimed.key))
+            await _heard(heard_by_worker, News("moved", claimed.key))
+
+            assert (await second.get(claimed.key)).progress == 0
+        finally:
+            for ledger in opened:
+                await ledger.close()
 
     async def test_only_one_leads_and_another_follows(self, postgres: Postgres) -> None:
         url = postgres.new_database()

@@ -77,6 +77,9 @@ class Storage(Protocol):
     async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
         """Keep a copy of a finished file under a key, durably; nobody ever sees half of it."""
 
+    async def store_content(self, content: bytes, key: str) -> None:
+        """Keep a few bytes under a key as `store_file` does a file."""
+
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
         """Begin to read the bytes of a file from `start` to before `stop`, which lie within it.
 

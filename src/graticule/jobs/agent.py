@@ -33,7 +33,8 @@ from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
-from graticule.jobs.results import ResultStore
+from graticule.jobs.results import ResultStore, kept_of
+from graticule.jobs.sealing import Sealer
 from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
 from graticule.processes.limits import limits_of
@@ -47,6 +48,12 @@ _NOT_AHEAD_S = 0.5
 _CUT_OFF = 2 / 3
 """Share of a lease after which an agent that could not renew it ends its job processes: before anybody else may begin
 the same jobs, they are gone."""
+
+_TELL_S = 0.4
+"""Seconds between two reports to other processes on what runs here; they promise it to their clients within one."""
+
+_KEEP_LOG_S = 10.0
+"""Seconds that storing the log of an attempt may take that came to nothing: the job waits for its next one."""
 
 _STORE_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between attempts to store what a job left; then it has failed."""
@@ -114,6 +121,8 @@ class Agent:
         count_lost: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._count_lost = count_lost
+        self.sealer: Sealer | None = None
+        """Brings the logs of running jobs to the storage, where other machines read them; None: there are none."""
         self.id = uuid.uuid4().hex
         self.rules = rules
         self._ledger = ledger
@@ -143,6 +152,7 @@ class Agent:
         self._started = ledger.clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = asyncio.get_running_loop().create_task(self._keep_leases())
+        self._telling = asyncio.get_running_loop().create_task(self._tell_others())
 
     # --- admitting --------------------------------------------------------------------------------------------------
 
@@ -412,6 +422,8 @@ class Agent:
     def _note_begin(self, job: Job) -> None:
         self._running[job.id] = job
         self._load.add(job.workspace, job.actor, job.process)
+        if self.sealer is not None:
+            self.sealer.follow(job)
         self._feed.began(job)
 
     @property
@@ -430,6 +442,8 @@ class Agent:
         if latest is None:
             return job
         self._load.add(job.workspace, job.actor, job.process, -1)
+        if self.sealer is not None:
+            self.sealer.forget(job)
         took = (self._ledger.clock() - job.started) / 1e6
         self._pace += (took - self._pace) / (8 if self._pace else 1)
         if not self._running:
@@ -478,25 +492,29 @@ class Agent:
         """Store what the job left, then end it: results exist before the job is called successful."""
         folder = ending.folder
         assert folder is not None
-        if (
-            self._is_refused(job, ending.failure)
-            or job.id in self._abandoned
-            or self._is_tried_again(job, ending.failure)
-        ):
+        sealed = self.sealer is not None and await self.sealer.release(job)
+        if self._is_refused(job, ending.failure):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if sealed:
+                with contextlib.suppress(StorageUnavailable):
+                    await self._results.remove(job.key)
+            self._keep_end(job, ending)
+            return
+        if job.id in self._abandoned or self._is_tried_again(job, ending.failure):
+            await self._keep_log(job, folder, sealed=sealed)
             self._keep_end(job, ending)
             return
         if ending.failure is not None:
             printed = await asyncio.to_thread(tail_of, folder / "process.log")
             ending = replace(ending, failure=msgspec.structs.replace(ending.failure, log=printed))
-        self._keep_end(job, await self._stored(job, ending, folder))
+        self._keep_end(job, await self._stored(job, ending, folder, sealed=sealed))
 
-    async def _stored(self, job: Job, ending: Ending, folder: Path) -> Ending:
+    async def _stored(self, job: Job, ending: Ending, folder: Path, *, sealed: bool) -> Ending:
         """Store what the job left, again and again for a while; return its end, another one if that has failed."""
         manifest = ending.manifest if ending.failure is None else None
         for pause in (*_STORE_PAUSES_S, None):
             try:
-                await self._results.commit(job, folder, manifest)
+                await self._results.commit(job, folder, manifest, sealed=sealed)
             except (GraticuleError, OSError) as error:
                 log.warning("results of job %s cannot be stored%s: %s", job.id, "" if pause is None else " yet", error)
                 reason = error.reason if isinstance(error, StorageUnavailable) else str(error)
@@ -514,6 +532,21 @@ class Agent:
             ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
         await self._results.give_up(folder)
         return ending
+
+    async def _keep_log(self, job: Job, folder: Path, *, sealed: bool) -> None:
+        """Store what an attempt has printed that came to nothing, if that can be done at once."""
+        try:
+            async with asyncio.timeout(_KEEP_LOG_S):
+                await self._results.commit(job, folder, None, sealed=sealed)
+            await self._ledger.get(job.key)
+        except NotFound:  # the job was removed meanwhile, and what was stored of it before
+            with contextlib.suppress(StorageUnavailable):
+                await self._results.remove(job.key)
+        except LedgerUnavailable:
+            return
+        except (GraticuleError, OSError) as error:
+            log.warning("the log of an attempt of job %s is lost: %s", job.id, error)
+            await self._results.give_up(folder)
 
     async def _is_interrupted(self, seconds: float) -> bool:
         """Wait, and return whether the agent has to end meanwhile."""
@@ -569,7 +602,7 @@ class Agent:
 
         while True:
             try:
-                await self._ledger.move(job.key, waits_again)
+                self._feed.moved(await self._ledger.move(job.key, waits_again))
             except LedgerUnavailable:
                 if self._closing:  # the lease ends, or the next owner finds it
                     break
@@ -625,10 +658,19 @@ class Agent:
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    async def take_over(self) -> int:
-        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were."""
+    async def take_over(self, left: Path) -> int:
+        """Void the claims of an earlier owner of the ledger, which is no more; return how many jobs that were.
+
+        Parameters
+        ----------
+        left : Path
+            Where the logs of its jobs lie, each in a folder by the job's identifier.
+        """
         began = time.monotonic()
         touched = await self._ledger.reap(self._lost, before=None)
+        for job in touched:
+            if (left / job.id).exists() or kept_of(left / job.id).exists():
+                await self._keep_log(job, left / job.id, sealed=False)
         if touched:
             log.warning("%d jobs of an earlier server were taken up in %.2f s", len(touched), time.monotonic() - began)
         return len(touched)
@@ -672,6 +714,21 @@ class Agent:
                         renewed = time.monotonic()
             if self._ledger.shared and time.monotonic() - renewed > self.rules.lease_s * _CUT_OFF:
                 self._cut_off()
+
+    async def _tell_others(self) -> None:
+        """Tell other processes now and then what is new of running jobs; one that is short costs nothing."""
+        told: dict[str, tuple[int, int]] = {}
+        while self._ledger.shared:
+            await asyncio.sleep(_TELL_S)
+            now_known = {job.id: (job.token, job.revision) for job in self._running.values()}
+            news = [job for job in self._running.values() if told.get(job.id) != now_known[job.id]]
+            try:
+                if news:
+                    await self._ledger.tell(news)
+            except LedgerUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                told = now_known
 
     async def _renew(self, news: list[Job], renewed: float) -> None:
         """Write progress, and lengthen leases; let go of jobs that are not held any more."""
@@ -734,6 +791,8 @@ class Agent:
             log.warning("job %s of agent %s was lost: %s", job.id, job.agent or "unknown", job.message)
             if job.ended:
                 self._feed.ended(job)
+            else:
+                self._feed.moved(job)
         if touched:
             self._count_lost(len(touched))
             self.wake()
@@ -789,6 +848,9 @@ class Agent:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._keeping.cancel()
+        self._telling.cancel()
+        if self.sealer is not None:
+            self.sealer.close()
         if self._ledger.shared:
             try:
                 await self._ledger.leave(self.id)
@@ -800,7 +862,7 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
     """Return a running job as it waits for its next attempt."""
     pause = rules.backoff_s * 2 ** (job.attempts - 2) if job.attempts > 1 else 0.0
     message = f"{why}; waiting again (attempt {job.attempts + 1} of {rules.max_attempts})"
-    attempt = Attempt(agent=job.agent, started=job.started, ended=at, why=why)
+    attempt = Attempt(agent=job.agent, started=job.started, ended=at, why=why, token=job.token)
     return job.moved_to(
         "accepted",
         at=at,

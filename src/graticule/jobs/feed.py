@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from graticule.jobs.job import Job, JobKey
@@ -27,6 +28,7 @@ class Feed:
     def __init__(self) -> None:
         self._ends: dict[JobKey, list[asyncio.Future[Job]]] = {}
         self._listeners: list[JobListener] = []
+        self._watchers: list[Callable[[Job], None]] = []
 
     @property
     def awaited(self) -> list[JobKey]:
@@ -40,6 +42,10 @@ class Feed:
     def listen(self, listener: JobListener) -> None:
         """Tell this one of every job from now on."""
         self._listeners.append(listener)
+
+    def watch(self, tell: Callable[[Job], None]) -> None:
+        """Have a function called with each job whose state becomes known here although it does not run here."""
+        self._watchers.append(tell)
 
     def end_of(self, key: JobKey) -> asyncio.Future[Job]:
         """Return a future that gets the job when it has ended and its end is durable."""
@@ -65,10 +71,23 @@ class Feed:
         for listener in self._listeners:
             listener.progressed(job)
 
+    def moved(self, job: Job) -> None:
+        """Tell those who watch a job what is known of it, which does not run here."""
+        for tell in self._watchers:
+            tell(job)
+
+    def ended_elsewhere(self, job: Job) -> None:
+        """Tell those who watch a job and all that wait for its end; it is counted where it ran."""
+        self.moved(job)
+        self._resolve(job)
+
     def ended(self, job: Job) -> None:
         """Tell all that wait for this job's end."""
         for listener in self._listeners:
             listener.ended(job)
+        self._resolve(job)
+
+    def _resolve(self, job: Job) -> None:
         for future in self._ends.pop(job.key, ()):
             if not future.done():
                 future.set_result(job)

@@ -125,6 +125,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     started: int
     ended: int
     why: str
+    token: int = 0
+    """The job's while it ran: below it lies its log."""
 
 
 class StoredSubscriber(Subscriber, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -130,13 +130,46 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
 _OFFERS = msgspec.json.Decoder(list[list[str]])
 
 
+class Advance(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How far a job is that runs in another process: what it told, which the ledger need not have yet."""
+
+    workspace: str
+    job: str
+    token: int
+    progress: int
+    message: str
+    updated: int
+
+    @property
+    def key(self) -> JobKey:
+        return JobKey(self.workspace, self.job)
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return how far a running job is."""
+        return cls(
+            workspace=job.workspace, job=job.id, token=job.token, progress=job.progress, message=job.message,
+            updated=job.updated,
+        )  # fmt: skip
+
+    def applied(self, job: Job) -> Job:
+        """Return a job with this progress, if that is news of it."""
+        if job.status != "running" or job.token != self.token or job.updated >= self.updated:
+            return job
+        changes: dict[str, Any] = {"progress": self.progress, "message": self.message, "updated": self.updated}
+        return msgspec.structs.replace(job, revision=job.revision + 1, **changes)
+
+
 class News(NamedTuple):
     """What another process has changed, as far as this one must know at once."""
 
-    kind: Literal["waiting", "ended", "held", "missed"]
-    """``waiting``: there is a job to claim. ``ended``: a job has ended. ``held``: operators hold back
-    something else. ``missed``: news were lost."""
+    kind: Literal["waiting", "moved", "advanced", "ended", "held", "missed"]
+    """``waiting``: there is a job to claim. ``moved``: a job has another status and has not ended. ``advanced``: one
+    runs, or has progressed. ``ended``: one has ended. ``held``: operators hold back something else. ``missed``: news
+    were lost."""
     key: JobKey | None = None
+    advance: Advance | None = None
+    """Of ``advanced``."""
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +228,9 @@ class Ledger(Protocol):
 
     def take(self, job: Job) -> Awaitable[None]:
         """Note that an agent has begun a waiting job that it knows of, without asking first: only the one owner may."""
+
+    def tell(self, running: Sequence[Job]) -> Awaitable[None]:
+        """Tell other processes how far jobs are that run here. Nothing of it is kept, and it may be lost."""
 
     def renew(self, running: Sequence[Job]) -> Awaitable[list[str]]:
         """Write the latest progress of running jobs and lengthen their leases.

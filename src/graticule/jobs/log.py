@@ -1,7 +1,8 @@
 """What jobs print: where it lies, while they run and afterwards, and how it is read piece by piece.
 
 A log is never held in memory: whoever reads has the file open and takes a piece at an offset. A file of this machine
-stays the same one when a job ends, so a reader goes on across the end; one in an object storage is read by ranges.
+stays the same one when a job ends, so a reader goes on across the end; one in an object storage is read by ranges, and
+that of a job which runs on another machine by the segments that have come to the storage.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
-from graticule.data.storage import read_part
-from graticule.errors import StorageUnavailable
+from graticule.errors import ContentLost, StorageUnavailable
 from graticule.jobs.job import Job
-from graticule.jobs.results import Log
+from graticule.jobs.results import SegmentedLog, StoredLog
 from graticule.ogc.common import format_time
 
 PROCESS = "process"
@@ -42,25 +42,33 @@ class Logs:
     ----------
     live : callable
         Gives the files that a job which runs here prints to, by step; nothing if it does not run here.
-    kept : callable
-        Gives the files that were stored when a job ended, by step.
+    kept : Kept
+        Gives what was stored of the logs of a job, as `ResultStore.logs_of`.
+    shared : bool
+        Whether other machines run jobs too, and store what they print while they run.
     """
 
     def __init__(
-        self, live: Callable[[str], Mapping[str, Path]], kept: Callable[[Job], Awaitable[Mapping[str, Log]]]
+        self, live: Callable[[str], Mapping[str, Path]], kept: KeptLogs, *, shared: bool = False
     ) -> None:  # fmt: skip
         self._live = live
         self._kept = kept
+        self._shared = shared
 
-    async def places(self, job: Job, *, ended_only: bool = False) -> dict[str, Path | Log]:
+    async def places(
+        self, job: Job, token: int | None = None, *, ended_only: bool = False
+    ) -> dict[str, Path | StoredLog]:
         """Return where the logs of a job lie, by step: the one place that knows.
 
         Parameters
         ----------
         job : Job
             The job.
+        token : int, optional
+            Those of an earlier attempt, which had this token; default: of the last one.
         ended_only : bool
-            Whether the storage is asked of an ended job alone: for whoever looks again and again.
+            Whether the storage is asked only if it may have something, so not of a job that runs on this machine: for
+            whoever looks again and again.
 
         Raises
         ------
@@ -69,37 +77,53 @@ class Logs:
         """
         if not job.started:
             return {}
-        live: dict[str, Path | Log] = {**self._live(job.id)}
-        if not job.ended and (live or ended_only):
+        earlier = token not in (None, job.token)
+        live: dict[str, Path | StoredLog] = {} if earlier else {**self._live(job.id)}
+        if not earlier and not job.ended and (live or (ended_only and not self._shared)):
             return live
         # What has moved to storage since it was looked for here is found there.
-        return {step: log.file.path or log for step, log in (await self._kept(job)).items()} | live
+        return {step: _at_hand(log) for step, log in (await self._kept(job, token)).items()} | live
 
-    async def steps(self, job: Job) -> list[str]:
+    async def steps(self, job: Job, token: int | None = None) -> list[str]:
         """Return the steps of a job that have printed something, what the process itself printed first."""
         try:
-            places = await self.places(job, ended_only=True)
+            places = await self.places(job, token, ended_only=True)
         except StorageUnavailable:  # its status can be told all the same
             places = {}
         found = [step for step, place in places.items() if _size(place)]
         return sorted(found, key=lambda step: (step != PROCESS, step))
 
-    async def open(self, job: Job, step: str, *, ended_only: bool = False) -> OpenLog | None:
+    async def earlier_steps(self, job: Job) -> dict[int, list[str]]:
+        """Return the same of each earlier attempt, by its number from 1."""
+        attempts = job.attempts_before()
+        return {number: await self.steps(job, attempt.token) for number, attempt in enumerate(attempts, 1)}
+
+    async def open(
+        self, job: Job, step: str, token: int | None = None, *, ended_only: bool = False
+    ) -> OpenLog | None:  # fmt: skip
         """Open the log of a step; None if it has printed nothing. For the rest see `places`."""
+
+        async def look_again() -> StoredLog | None:
+            return (await self._kept(job, token, anew=True)).get(step)
+
         for _ in range(_ATTEMPTS):
-            place = (await self.places(job, ended_only=ended_only)).get(step)
+            place = (await self.places(job, token, ended_only=ended_only)).get(step)
             if place is None or _size(place) == 0:
                 return None
-            if isinstance(place, Log):
-                return _StoredLog(place)
+            if not isinstance(place, Path):
+                return _StoredLog(place, look_again)
             opened = await asyncio.to_thread(_LogFile.open, place)
-            if opened is not None and await self._belongs_to(job, step, place):
+            if opened is not None and await self._belongs_to(job, step, place, token):
                 return opened
             if opened is not None:
                 opened.close()
         return None
 
-    async def _belongs_to(self, job: Job, step: str, path: Path) -> bool:
+    def sizes_here(self, job: Job) -> dict[str, int]:
+        """Return the bytes that a job which runs on this machine has printed, by step."""
+        return {step: _size(path) or 0 for step, path in self._live(job.id).items()}
+
+    async def _belongs_to(self, job: Job, step: str, path: Path, token: int | None) -> bool:
         """Return whether a file that was just opened is the job's own.
 
         A job process prints to one file after another under the same name, and it tells the end of a job before it
@@ -107,7 +131,15 @@ class Logs:
         """
         for _ in range(3):  # a turn of the event loop hears what was told; the others are for loops that poll late
             await asyncio.sleep(0)
-        return (await self.places(job, ended_only=True)).get(step) == path
+        return (await self.places(job, token, ended_only=True)).get(step) == path
+
+
+class KeptLogs(Protocol):
+    """Gives what was stored of the logs of a job, by step; see `ResultStore.logs_of`."""
+
+    def __call__(
+        self, job: Job, token: int | None = None, *, anew: bool = False
+    ) -> Awaitable[Mapping[str, StoredLog]]: ...  # fmt: skip
 
 
 class OpenLog(Protocol):
@@ -115,7 +147,11 @@ class OpenLog(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes in it now."""
+        """Bytes in it now; if it does not `grow`, when it was opened."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether it has what is printed from now on; else whoever wants that opens it again."""
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return up to `size` bytes; raises ContentLost and StorageUnavailable."""
@@ -129,6 +165,7 @@ class _LogFile:
     """A log on this machine."""
 
     descriptor: int
+    grows = True
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
@@ -153,18 +190,30 @@ class _LogFile:
         os.close(self.descriptor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _StoredLog:
-    """A log in an object storage."""
+    """A log in an object storage, or in segments."""
 
-    log: Log
+    log: StoredLog
+    look_again: Callable[[], Awaitable[StoredLog | None]]
+    grows = False
 
     @property
     def size(self) -> int:
         return self.log.size
 
     async def read(self, offset: int, size: int) -> bytes:
-        return await read_part(self.log.file, offset, min(offset + size, self.log.size))
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self.log.read(offset, size)
+            except ContentLost:  # its segments were joined, or the whole log has come instead
+                if not isinstance(self.log, SegmentedLog):
+                    raise
+                found = await self.look_again()
+                if found is None or found.size < self.size:
+                    raise
+                self.log = found
+        return await self.log.read(offset, size)
 
     def close(self) -> None:
         """Nothing is open between two reads."""
@@ -235,9 +284,14 @@ def _time_of(line: bytes) -> str | None:
         return None
 
 
-def _size(place: Path | Log) -> int | None:
+def _at_hand(log: StoredLog) -> Path | StoredLog:
+    """Return the file of a whole log if it lies on this machine."""
+    return log if isinstance(log, SegmentedLog) else log.file.path or log
+
+
+def _size(place: Path | StoredLog) -> int | None:
     """Return the bytes of a log; None if it is gone."""
-    if isinstance(place, Log):
+    if not isinstance(place, Path):
         return place.size
     try:
         return place.stat().st_size

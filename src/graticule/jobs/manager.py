@@ -34,6 +34,7 @@ from graticule.errors import (
 from graticule.jobs.admission import Admission, Place
 from graticule.jobs.agent import Agent, now
 from graticule.jobs.callbacks import Callbacks
+from graticule.jobs.elsewhere import Elsewhere
 from graticule.jobs.failures import remedy_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Holds
@@ -106,6 +107,7 @@ class Engine:
     agent: Agent
     feed: Feed
     holds: Holds
+    elsewhere: Elsewhere
     results: ResultStore
     subscriptions: Subscriptions
     callbacks: Callbacks
@@ -377,6 +379,7 @@ class JobManager:
                 self.engine.feed.forget(job.key, end)
         if moved != wanted:
             return None
+        self.engine.feed.moved(moved)
         self.engine.agent.wake()
         kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         kept.set_result(None)
@@ -440,9 +443,10 @@ class JobManager:
             raise NoSuchJob(job_id)
         if job.status == "running":
             latest = self.engine.agent.progress_of(job)
-            return msgspec.structs.replace(
+            job = msgspec.structs.replace(
                 job, progress=latest.progress, message=latest.message, updated=max(job.updated, latest.updated)
             )
+            return self.engine.elsewhere.newest(job)
         return job
 
     async def page(self, query: JobQuery) -> Page:

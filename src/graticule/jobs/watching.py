@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from graticule.jobs.job import Job, JobKey
+from graticule.jobs.ledger import Advance
 
 
 class Watch:
@@ -71,18 +72,38 @@ class Watchers:
             if not watches:
                 del self._watches[key]
 
+    @property
+    def watched(self) -> list[JobKey]:
+        """The jobs that somebody watches here."""
+        return list(self._watches)
+
+    def watches(self, key: JobKey) -> bool:
+        """Whether somebody watches a job here."""
+        return key in self._watches
+
     def began(self, job: Job) -> None:
-        self._tell(job)
+        self.tell(job)
 
     def progressed(self, job: Job) -> None:
-        self._tell(job)
+        self.tell(job)
 
     def ended(self, job: Job) -> None:
-        self._tell(job)
+        self.tell(job)
 
-    def _tell(self, job: Job) -> None:
+    def tell(self, job: Job) -> None:
+        """Tell those who watch a job its newest state."""
         for watch in self._watches.get(job.key, ()):
             watch.tell(job)
+
+    def advance(self, advance: Advance) -> bool:
+        """Tell those who watch a job how far it is; False if somebody does not know yet that it runs."""
+        known = True
+        for watch in self._watches.get(advance.key, ()):
+            if watch.job is not None and (watch.job.status, watch.job.token) == ("running", advance.token):
+                watch.tell(advance.applied(watch.job))
+            else:
+                known = False
+        return known
 
     def close(self) -> None:
         """Let all watchers go: the service stops."""

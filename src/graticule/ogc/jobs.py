@@ -13,9 +13,12 @@ ENDED: frozenset[str] = frozenset({"successful", "failed", "dismissed"})
 class AttemptInfo(Document, frozen=True, kw_only=True):
     """An attempt to run a job whose worker was lost, or whose input could not be fetched for the moment."""
 
+    number: int = 0
+    """1 for the first."""
     started: str | None
     ended: str | None
     reason: str
+    links: list[Link] = []
 
 
 class StatusInfo(Document, frozen=True, kw_only=True):

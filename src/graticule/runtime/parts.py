@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -42,13 +41,15 @@ from graticule.jobs.admission import Admission
 from graticule.jobs.agent import Agent, AgentRules
 from graticule.jobs.callbacks import Callbacks, Pace, Write
 from graticule.jobs.cgroups import find_groups
+from graticule.jobs.elsewhere import Elsewhere
 from graticule.jobs.executor import Executor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Hold, Holds, parse_scope
-from graticule.jobs.job import Job, JobKey
+from graticule.jobs.job import Job
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
+from graticule.jobs.leftovers import gather_logs
 from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager
 from graticule.jobs.messages import Described, ProcessRef
@@ -56,6 +57,7 @@ from graticule.jobs.own_files import OwnFiles, own_references
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
+from graticule.jobs.sealing import Sealer
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
 from graticule.jobs.trees import kill_strays
 from graticule.jobs.watching import Watchers
@@ -232,18 +234,14 @@ class Parts:
 
     def hear(self, news: News) -> None:
         """Hear what another process has changed in the ledger."""
-        self.engine.agent.hear(news)
+        if news.kind != "advanced":
+            self.engine.agent.hear(news)
         if news.kind in ("held", "missed"):
             self._in_background(self._obey())
-        if news.kind == "held":
-            return
-        if news.kind == "waiting":
-            return
-        self.callbacks.look()
-        feed = self.engine.feed
-        for key in feed.awaited if news.key is None else [news.key]:
-            if feed.awaits(key):
-                self._in_background(self._tell_end(key))
+        if news.kind not in ("waiting", "held"):
+            self.engine.elsewhere.hear(news)
+        if news.kind in ("ended", "missed"):
+            self.callbacks.look()
 
     async def hold(self, hold: Hold) -> None:
         """Hold something back."""
@@ -285,16 +283,6 @@ class Parts:
             await asyncio.sleep(self.engine.agent.rules.lease_s / 4)
             await self._obey()
 
-    async def _tell_end(self, key: JobKey) -> None:
-        """Tell those that wait here of the end of a job that ran elsewhere."""
-        try:
-            job = await self.ledger.get(key)
-        except GraticuleError as error:
-            log.info("the end of job %s is not told yet: %s", key.id, error)
-            return
-        if job.ended:
-            self.engine.feed.ended(job)
-
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
@@ -320,6 +308,7 @@ class Parts:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.engine.agent.close()
+        await self.engine.elsewhere.close()
         await self.callbacks.close()
         await self.ledger.close()
         if self.tracing is not None:
@@ -357,7 +346,7 @@ async def build_parts(
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
-    await asyncio.to_thread(_clear, scratch)
+    left = await asyncio.to_thread(_clear, scratch)
     executor = await _open_executor(scratch, settings.jobs)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
@@ -370,8 +359,9 @@ async def build_parts(
         idle_timeout_s=settings.security.reference_timeout_s,
     )
     samples = home / "samples"
-    results = ResultStore(storage, signed_s=settings.storage.signed_urls)
-    feed = Feed()
+    results = ResultStore(storage, signed_s=settings.storage.signed_urls, shared=ledger.shared)
+    logs = Logs(executor.logs_of, results.logs_of, shared=ledger.shared)
+    feed, watchers = Feed(), Watchers()
     metrics = Metrics(
         {
             "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
@@ -383,15 +373,11 @@ async def build_parts(
             "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.places),
         }
     )
-    watchers = Watchers()
-    feed.listen(watchers)
-    feed.listen(metrics)
-    if tracing is not None:
-        feed.listen(tracing)
-    if settings.server.access_log:
-        feed.listen(EndLog())
     subscriptions, callbacks = _notifications(settings, ledger, metrics)
-    feed.listen(callbacks)
+    for listener in (watchers, metrics, tracing, EndLog() if settings.server.access_log else None, callbacks):
+        if listener is not None:
+            feed.listen(listener)
+    feed.watch(watchers.tell)
     parts: Parts
 
     encoded_policy = msgspec.json.encode(policy)
@@ -411,6 +397,8 @@ async def build_parts(
     agent = Agent(
         ledger, executor, feed, results, lambda _: catalog, policy_of, rules, count_lost=metrics.lost_leases
     )  # fmt: skip
+    if ledger.shared:
+        agent.sealer = Sealer(logs, results)
     parts = Parts(
         settings=settings,
         ledger=ledger,
@@ -420,6 +408,7 @@ async def build_parts(
             agent=agent,
             feed=feed,
             holds=Holds(ledger),
+            elsewhere=Elsewhere(ledger, feed, watchers),
             results=results,
             subscriptions=subscriptions,
             callbacks=callbacks,
@@ -433,7 +422,7 @@ async def build_parts(
         plugins=source,
         catalog=catalog,
         policy=policy,
-        logs=Logs(executor.logs_of, results.logs_of),
+        logs=logs,
         watchers=watchers,
         metrics=metrics,
         health=Health(
@@ -457,7 +446,8 @@ async def build_parts(
             await _check_storage(ledger, storage, settings)
             await agent.report()
         else:
-            metrics.lost_leases(await agent.take_over())
+            metrics.lost_leases(await agent.take_over(left))
+        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
         await parts.begin_to_obey()
     except BaseException:
         await parts.close()
@@ -684,7 +674,7 @@ async def _open_storage(settings: Settings) -> Storage:
     try:
         # Uploads gather there, wherever they are kept afterwards.
         await asyncio.to_thread(storage_folder(settings).mkdir, parents=True, exist_ok=True)
-        await _write(storage, probe.key, content)
+        await storage.store_content(content, probe.key)
         if await read_all(probe) != content:
             raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
         await storage.remove(probe.key)
@@ -701,12 +691,11 @@ async def _open_storage(settings: Settings) -> Storage:
     return storage
 
 
-def _clear(scratch: Path) -> None:
-    """Remove what job processes of an earlier server left, and end those that outlived it and its fork server."""
+def _clear(scratch: Path) -> Path:
+    """End job processes of an earlier server that outlived it; return where the logs lie, which are all that stays."""
     if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
         log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True, exist_ok=True)  # it may be a disk of its own, which stays
+    return gather_logs(scratch)
 
 
 async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
@@ -715,7 +704,7 @@ async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -
     mine, proposed = await _read_mark(mark), uuid.uuid4().hex
     theirs = await ledger.mark("storage", mine or proposed)
     if mine is None and theirs == proposed:
-        await _write(storage, mark.key, theirs.encode())
+        await storage.store_content(theirs.encode(), mark.key)
         return
     for _ in range(_MARK_S):  # whoever was first may be about to write it
         if mine is not None:
@@ -736,14 +725,6 @@ async def _read_mark(mark: Kept) -> str | None:
         return (await read_all(mark)).decode().strip()
     except ContentLost:
         return None
-
-
-async def _write(storage: Storage, key: str, content: bytes) -> None:
-    """Store a few bytes."""
-    with tempfile.TemporaryDirectory(prefix="graticule-") as folder:
-        source = Path(folder) / "content"
-        await asyncio.to_thread(source.write_bytes, content)
-        await storage.store_file(source, key)
 
 
 async def _make_samples(folder: Path, executor: Executor) -> None:

@@ -54,6 +54,14 @@ class StorageContract:
 
         assert source.read_bytes() == b"abc"
 
+    async def test_a_few_bytes_are_kept_and_replaced(self, storage: Storage) -> None:
+        await storage.store_content(b"before", "default/a.txt")
+
+        await storage.store_content(b"after!!", "default/a.txt")
+
+        assert await content_of(storage, "default/a.txt") == b"after!!"
+        assert await keys_of(storage, "default") == ["default/a.txt"]
+
     async def test_an_empty_file_is_kept(self, storage: Storage, tmp_path: Path) -> None:
         await storage.store_file(file_of(tmp_path / "a", b""), "default/a.txt")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -55,8 +56,13 @@ RESULTS_PROFILE = "ogc-results"
 
 
 def status_info(
-    job: Job, base: str, *, steps: Sequence[str] = (), place: Place | None = None
-) -> StatusInfo:  # fmt: skip
+    job: Job,
+    base: str,
+    *,
+    steps: Sequence[str] = (),
+    earlier: Mapping[int, Sequence[str]] = MappingProxyType({}),
+    place: Place | None = None,
+) -> StatusInfo:
     """Return the status document of a job: the union of 1.0 and the draft, without members that are not known.
 
     Parameters
@@ -67,6 +73,8 @@ def status_info(
         Address that links begin with.
     steps : sequence of str
         Names of the logs that it left; `process` needs no mention, for what has started has that one.
+    earlier : mapping of int to sequence of str
+        The same of earlier attempts by their number.
     place : Place, optional
         Where it stands in the queue.
     """
@@ -89,9 +97,7 @@ def status_info(
         links.append(Link(href=f"{here}/results", rel=REL_EXCEPTIONS, type=JSON, title="Why it failed"))
     # A job that prints nothing leaves no file; its log is there all the same, and empty.
     for step in dict.fromkeys(("process", *steps)) if job.started else ():
-        href, title = f"{here}/logs/{quote(step)}", f"Tool log {step}.log"
-        # Part 1 calls it a log; clients of application packages look for what is related.
-        links += [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
+        links += _log_links(here, step)
     if not job.ended:
         links.append(Link(href=f"{here}/events", rel="related", type="text/event-stream", title="Events"))
     if job.repeats:
@@ -123,7 +129,10 @@ def status_info(
         estimated_start=moment(place.start or 0) if place is not None else None,
         priority=job.priority or None,
         labels=job.label_list() or None,
-        attempts=[_attempt(one) for one in job.attempts_before()] if job.history else None,
+        attempts=[
+            _attempt(one, number, here, earlier.get(number, ())) for number, one in enumerate(job.attempts_before(), 1)
+        ]
+        or None,
         exception=exception,
         links=links,
     )
@@ -140,8 +149,22 @@ def _nobody(job: Job) -> str:
     return f"it waits for a worker that has process {job.process} in version {job.version}{asks}; none is there now"
 
 
-def _attempt(attempt: Attempt) -> AttemptInfo:
-    return AttemptInfo(started=moment(attempt.started), ended=moment(attempt.ended), reason=attempt.why)
+def _attempt(attempt: Attempt, number: int, here: str, steps: Sequence[str]) -> AttemptInfo:
+    return AttemptInfo(
+        number=number,
+        started=moment(attempt.started),
+        ended=moment(attempt.ended),
+        reason=attempt.why,
+        links=[link for step in dict.fromkeys(("process", *steps)) for link in _log_links(here, step, number)],
+    )
+
+
+def _log_links(here: str, step: str, attempt: int = 0) -> list[Link]:
+    """Return the links to a log: Part 1 calls it one; clients of application packages look for what is related."""
+    href, title = f"{here}/logs/{quote(step)}", f"Tool log {step}.log"
+    if attempt:
+        href, title = f"{href}?attempt={attempt}", f"{title} of attempt {attempt}"
+    return [Link(href=href, rel=rel, type="text/plain", title=title) for rel in (REL_LOG, "related")]
 
 
 def failure_problem(job: Job, instance: str) -> Problem:

@@ -521,7 +521,16 @@ COMPONENTS: dict[str, Schema] = {
             "priority": {"type": "integer", "description": "Ours: of a job that was moved in the queue; larger first."},
             "labels": _list(_text(), description="Ours: what its sender calls it."),
             "attempts": _list(
-                _object({"started": _MOMENT, "ended": _MOMENT, "reason": _text()}, ["reason"]),
+                _object(
+                    {
+                        "number": {"type": "integer", "minimum": 1},
+                        "started": _MOMENT,
+                        "ended": _MOMENT,
+                        "reason": _text(),
+                        "links": _LINKS,
+                    },
+                    ["number", "reason"],
+                ),
             ),
             "exception": ref("exception"),
             "links": _LINKS,

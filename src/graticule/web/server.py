@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,9 +21,11 @@ from graticule.errors import InvalidSetting
 from graticule.runtime import prctl
 from graticule.runtime.logs import LogFormat, configure_logs
 from graticule.runtime.parts import Parts
+from graticule.runtime.worker import Watched
 from graticule.web.app import Application
 from graticule.web.callbacks import callback_document
 from graticule.web.protocol import Protocol
+from graticule.web.routes import operations
 
 log = logging.getLogger("graticule")
 
@@ -84,15 +86,36 @@ def serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     return uvloop.run(_serve(build, place))
 
 
+def watched_at(host: str, port: int) -> Watched:
+    """Return what tells at an address how a worker is: its health and its metrics, nothing else."""
+
+    @contextlib.asynccontextmanager
+    async def watched(parts: Parts) -> AsyncIterator[str]:
+        listener = _listen(host, port, "worker")
+        server = _server(Application(parts, operations.routes.routes), parts)
+        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+        try:
+            yield _address(listener)
+        finally:
+            _stop(server, parts)
+            await serving
+
+    return watched
+
+
+def _server(application: Application, parts: Parts) -> _Server:
+    protocol: Any = partial(Protocol, stall_limit_s=parts.settings.server.stall_limit_s)
+    config = uvicorn.Config(
+        application, http=protocol, ws="none", lifespan="off", log_config=None, log_level="warning",
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    return _Server(config)
+
+
 async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
     listener = _listen(place.host, place.port)
     parts = await build()
-    protocol: Any = partial(Protocol, stall_limit_s=parts.settings.server.stall_limit_s)
-    config = uvicorn.Config(
-        Application(parts), http=protocol, ws="none", lifespan="off", log_config=None, log_level="warning",
-        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    server = _Server(config)
+    server = _server(Application(parts), parts)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server, parts)
@@ -116,12 +139,12 @@ def _stop(server: uvicorn.Server, parts: Parts) -> None:
     server.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, section: str = "server") -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise InvalidSetting("server.port", f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise InvalidSetting(f"{section}.port", f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return listener
 

@@ -140,7 +140,7 @@ async def test_whoever_looks_again_and_again_does_not_ask_the_storage_before_the
 async def test_steps_are_told_without_a_storage_that_does_not_answer():
     job = Job(id="j1", process="p", status="failed", started=1, token=1)
 
-    async def kept(_: Job) -> dict[str, Log]:
+    async def kept(_job: Job, _token: int | None = None, *, anew: bool = False) -> dict[str, Log]:
         raise StorageUnavailable("it is away", "storage.url")
 
     logs = Logs(lambda _: {}, kept)

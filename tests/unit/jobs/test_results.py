@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from graticule.data.storage import read_all
+from graticule.data.storage import StoredFile, read_all
 from graticule.data.storages.local import LocalStorage
 from graticule.errors import ContentLost, StorageUnavailable
 from graticule.jobs.job import Job, Manifest, StoredOutput, StoredValue
@@ -84,6 +86,63 @@ async def test_all_of_a_job_is_removed_whenever_it_was_begun(store: ResultStore,
 
     assert await store.logs_of(FIRST) == {}
     assert await store.logs_of(SECOND) == {}
+
+
+async def test_segments_are_a_log_as_far_as_none_is_missing(tmp_path: Path) -> None:
+    store = ResultStore(LocalStorage(tmp_path / "storage"), shared=True)
+    for start, piece in ((0, b"one "), (4, b"two "), (4, b"two three "), (8, b"three "), (20, b"five")):
+        await store.keep_segment(FIRST, "process", start, piece)
+    await store.keep_segment(FIRST, "tile", 3, b"its beginning is missing")
+
+    logs = await store.logs_of(FIRST)
+
+    assert list(logs) == ["process"]
+    assert logs["process"].size == 14
+    assert await logs["process"].read(2, 8) == b"e two th"
+    assert await logs["process"].read(0, 100) == b"one two three "
+    assert await logs["process"].read(14, 10) == b""
+
+
+async def test_the_whole_log_takes_the_place_of_its_segments(store: ResultStore, tmp_path: Path) -> None:
+    store = ResultStore(LocalStorage(tmp_path / "storage"), shared=True)
+    await store.keep_segment(FIRST, "process", 0, b"sa")
+    assert (await store.logs_of(FIRST))["process"].size == 2
+
+    await store.commit(FIRST, left(tmp_path), None, sealed=True)
+
+    assert {step: log.size for step, log in (await store.logs_of(FIRST)).items()} == {"process": 5, "tile": 6}
+    assert [path for path in (tmp_path / "storage/default/jobs/j1/segments").rglob("*") if path.is_file()] == []
+
+
+async def test_what_a_lost_agent_had_sealed_is_the_log_of_its_attempt(tmp_path: Path) -> None:
+    store = ResultStore(LocalStorage(tmp_path / "storage"), shared=True)
+    await store.keep_segment(FIRST, "process", 0, b"first")
+    await store.commit(SECOND, left(tmp_path, log="second\n"), None)
+    failed = SECOND.moved_to("failed", at=1)
+
+    assert await (await store.logs_of(failed, 1))["process"].read(0, 10) == b"first"
+    assert await (await store.logs_of(failed))["process"].read(0, 10) == b"second\n"
+
+
+async def test_a_hundred_watchers_ask_the_storage_once(tmp_path: Path) -> None:
+    asked = []
+
+    class Counting(LocalStorage):
+        async def files(self, key: str) -> AsyncIterator[StoredFile]:
+            asked.append(key)
+            async for file in super().files(key):
+                yield file
+
+    store = ResultStore(Counting(tmp_path / "storage"), shared=True)
+    await store.keep_segment(FIRST, "process", 0, b"first")
+
+    found = await asyncio.gather(*[store.logs_of(FIRST) for _ in range(100)])
+
+    assert all(logs["process"].size == 5 for logs in found)
+    assert len(asked) == 2  # its segments, and its whole log
+    ended = await store.logs_of(FIRST.moved_to("failed", at=1))  # what was found before the end is not all
+    assert ended["process"].size == 5
+    assert len(asked) == 4
 
 
 async def test_what_could_not_be_stored_is_stored_later(store: ResultStore, tmp_path: Path) -> None:

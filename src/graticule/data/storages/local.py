@@ -57,6 +57,9 @@ class LocalStorage:
     async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
         await _threaded(_store, source, self._place(key), _copy)
 
+    async def store_content(self, content: bytes, key: str) -> None:
+        await _threaded(_store_content, content, self._place(key))
+
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
         path = self._place(key)
         found = await _threaded(_look_at, path, key)
@@ -149,6 +152,20 @@ def _store(source: Path, target: Path, bring: Callable[[Path, Path], None]) -> N
     except BaseException:
         if draft.exists() and not source.exists():
             draft.replace(source)
+        _remove(draft)
+        raise
+    _flush(target.parent)
+
+
+def _store_content(content: bytes, target: Path) -> None:
+    """Write a file as `_store` brings one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
+    try:
+        draft.write_bytes(content)
+        _flush(draft)
+        draft.replace(target)
+    except BaseException:
         _remove(draft)
         raise
     _flush(target.parent)

@@ -117,6 +117,12 @@ class S3Storage:
         except (BaseError, FileNotFoundError) as error:  # the latter: the bucket, or the parts, are not there any more
             raise self._unavailable(error) from error
 
+    async def store_content(self, content: bytes, key: str) -> None:
+        try:
+            await obstore.put_async(self._store, key, content, use_multipart=False)
+        except (BaseError, FileNotFoundError) as error:
+            raise self._unavailable(error) from error
+
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
         options: GetOptions = {}
         if stop is not None:
@@ -172,10 +178,7 @@ class S3Storage:
                 await obstore.delete_async(self._store, keys)
 
     async def check(self) -> None:
-        try:
-            await obstore.put_async(self._store, _PROBE, b"graticule", use_multipart=False)
-        except (BaseError, FileNotFoundError) as error:
-            raise self._unavailable(error) from error
+        await self.store_content(b"graticule", _PROBE)
 
     def path_of(self, key: str) -> Path | None:
         return None

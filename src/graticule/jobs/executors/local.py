@@ -27,6 +27,7 @@ from graticule.jobs.executor import Assignment, Listener
 from graticule.jobs.executors.job_process import AHEAD, Child, Handed, Key, exceeded_by
 from graticule.jobs.failures import crashed
 from graticule.jobs.job import Failure, Job
+from graticule.jobs.leftovers import LINKS
 from graticule.jobs.messages import (
     Described,
     ProcessRef,
@@ -114,7 +115,8 @@ class LocalExecutor:
         self._stopping: set[asyncio.Task[None]] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
-        for name in ("jobs", "children"):
+        self._linked: set[str] = set()
+        for name in ("jobs", "children", LINKS):
             (scratch / name).mkdir(parents=True, exist_ok=True)
         self._weighing = False
         self._preloaded = False
@@ -329,7 +331,7 @@ class LocalExecutor:
 
     def promoted(self, child: Child, ended: Job, handed: Handed) -> None:
         """Note that a child has gone on to a job that was handed ahead."""
-        self._busy.pop(ended.id, None)
+        self._leave(ended.id)
         del self._ahead[handed.job.id]
         self._busy[handed.job.id] = child
         handed.listener.began(handed.job)
@@ -343,14 +345,14 @@ class LocalExecutor:
 
     def unburden(self, child: Child, handed: Handed) -> None:
         """Let go of a child that never got the job it should be running, which is given back."""
-        self._busy.pop(handed.job.id, None)
+        self._leave(handed.job.id)
         child.close()
         handed.listener.returned(handed.job)
 
     def released(self, child: Child, *, keep: bool) -> None:
         """Keep a child that has ended its job for the next one of its kind, or let it go."""
         assert child.job is not None
-        self._busy.pop(child.job.id, None)
+        self._leave(child.job.id)
         if keep and not self._closed and child.why is None:
             child.idle_since = time.monotonic()
             self._idle.setdefault(child.key, []).append(child)
@@ -364,7 +366,7 @@ class LocalExecutor:
         if child in waiting:
             waiting.remove(child)
         if child.job is not None:
-            self._busy.pop(child.job.id, None)
+            self._leave(child.job.id)
         child.return_all()
         self._in_background(self._bury(child))
 
@@ -428,6 +430,7 @@ class LocalExecutor:
                 continue
             child.ask()
             child.narrow()
+            self._link(job_id, child)
             limits = handed.assignment.limits
             if limits.time_limit_s and now - child.began > limits.time_limit_s:
                 self.stop(job_id, exceeded_by(handed, "time_limit_s"))
@@ -442,6 +445,20 @@ class LocalExecutor:
                 self._dismiss_idle(child)
         if (self._busy or any(self._idle.values())) and not self._closed:
             self._watch = self._loop.call_later(_LOOK, self._look)
+
+    def _link(self, job_id: str, child: Child) -> None:
+        """Have the log of a job be found by its name when this server is killed, and its job processes with it."""
+        if job_id not in self._linked:
+            self._linked.add(job_id)
+            with contextlib.suppress(OSError):  # not every file system has such links
+                os.link(child.log, self._scratch / LINKS / f"{job_id}.log")
+
+    def _leave(self, job_id: str) -> None:
+        """Note that a job is with no job process any more."""
+        self._busy.pop(job_id, None)
+        if job_id in self._linked:
+            self._linked.discard(job_id)
+            (self._scratch / LINKS / f"{job_id}.log").unlink(missing_ok=True)
 
     def _weigh(self, heavy: Sequence[tuple[Handed, Child]]) -> None:
         """Measure the memory of jobs, their folders and logs; runs in a thread."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg import errors as faults
 from psycopg.types.numeric import Int8Dumper
@@ -22,10 +23,12 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from graticule.db.database import prepare_postgresql
 from graticule.errors import LedgerUnavailable
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Claim, News
+from graticule.jobs.ledger import Advance, Claim, News
 from graticule.jobs.ledgers.sql import SqlLedger
 
 _CHANNEL = "graticule"
+_ADVANCES = "graticule_advances"
+"""How far running jobs are, told to the servers alone: workers have nobody to pass it on to."""
 _CLAIMS = 0x67726101
 _LEADER = 0x67726102
 """Advisory locks: of whoever claims now, so that limits hold for all, and of the one process that leads."""
@@ -208,19 +211,15 @@ class PostgresqlLedger(SqlLedger):
 
     def _publish(self, news: list[News]) -> None:
         lines = dict.fromkeys(
-            one.kind if one.key is None or one.kind == "waiting" else _SPLIT.join((one.kind, *one.key)) for one in news
+            one.kind if one.key is None or one.kind == "waiting" else _SPLIT.join((one.kind, *one.key))
+            for one in news
+            if one.advance is None
         )
-        messages, message = [], ""
-        for line in lines:
-            if len(message) + len(line.encode()) > _MESSAGE:
-                messages.append(message)
-                message = ""
-            message += f"{line}\n"
-        messages.append(message)
+        advances = [msgspec.json.encode(one.advance).decode() for one in news if one.advance is not None]
         try:
             assert self._writer is not None
-            for message in messages:
-                self._writer.execute("SELECT pg_notify(?, ?)", (_CHANNEL, message))
+            for channel, message in (*_messages(_CHANNEL, lines), *_messages(_ADVANCES, advances)):
+                self._writer.execute("SELECT pg_notify(?, ?)", (channel, message))
             if abs(time.monotonic() - self._checked) > _CLOCK_S:
                 self._checked = time.monotonic()
                 self._set_clock()
@@ -252,6 +251,8 @@ class PostgresqlLedger(SqlLedger):
                     self._url, autocommit=True, connect_timeout=_CONNECT_S, options=_OPTIONS
                 ) as connection:
                     await connection.execute(f"LISTEN {_CHANNEL}")
+                    if self._may_lead:
+                        await connection.execute(f"LISTEN {_ADVANCES}")
                     self._tell_here(News("missed"))  # whatever was said while nobody listened
                     await self._hear_from(connection)
             except psycopg.Error as error:
@@ -270,9 +271,8 @@ class PostgresqlLedger(SqlLedger):
             async for notify in connection.notifies(timeout=_LEAD_S):
                 if notify.pid == self._own_pid:
                     continue
-                for line in notify.payload.splitlines():
-                    kind, *key = line.split(_SPLIT)
-                    self._tell_here(News(kind, JobKey(*key) if key else None))  # type: ignore[arg-type]
+                for line in notify.payload.split("\n")[:-1]:
+                    self._tell_here(_parse_news(notify.channel, line))
 
     def _tell_here(self, news: News) -> None:
         if news.kind in ("waiting", "missed"):
@@ -280,6 +280,27 @@ class PostgresqlLedger(SqlLedger):
             self._waiting = max(1, self._waiting)
         if self._hear is not None:
             self._hear(news)
+
+
+def _messages(channel: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield what is sent over a channel: some lines at once."""
+    message, size = "", 0
+    for line in lines:
+        length = len(line.encode()) + 1
+        if message and size + length > _MESSAGE:
+            yield channel, message
+            message, size = "", 0
+        message, size = f"{message}{line}\n", size + length
+    if message:
+        yield channel, message
+
+
+def _parse_news(channel: str, line: str) -> News:
+    if channel == _ADVANCES:
+        advance = msgspec.json.decode(line, type=Advance)
+        return News("advanced", advance.key, advance)
+    kind, *key = line.split(_SPLIT)
+    return News(kind, JobKey(*key) if key else None)  # type: ignore[arg-type]
 
 
 def _translated(sql: str) -> str:

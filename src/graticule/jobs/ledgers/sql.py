@@ -24,7 +24,7 @@ import msgspec
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, Found, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.ledger import Advance, AgentRecord, Claim, Found, JobQuery, News, Notice, Page, Profile
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -322,6 +322,10 @@ class SqlLedger(ABC):
         self._waiting -= 1
         return self._put("take", job)
 
+    def tell(self, running: Sequence[Job]) -> asyncio.Future[None]:
+        news = [News("advanced", job.key, Advance.of(job)) for job in running]
+        return self._change(lambda _: self._news.extend(news))
+
     def renew(self, running: Sequence[Job]) -> asyncio.Future[list[str]]:
         def apply(db: Connection) -> list[str]:
             held: set[str] = set()
@@ -565,6 +569,8 @@ class SqlLedger(ABC):
             _notify(db, [after])
         if self.shared and after.status != before.status:
             _tell_state(self._news.append, after)
+            if not after.ended:
+                self._news.append(News("moved", after.key))
 
     async def _stop(self) -> None:
         """Write what has queued up and end the thread."""

@@ -53,7 +53,7 @@ _PIECE = 32 << 10
 """Bytes of the log in one event."""
 _DIGITS = 18
 """A number of more digits is larger than any revision or log."""
-_LAST_ID = "[0-9]+(/[0-9]+)?"
+_LAST_ID = "[0-9]+(/[0-9]+){0,2}"
 
 
 @routes.get(
@@ -94,18 +94,19 @@ async def get_events(request: Request) -> Response:
     """Follow a job until it ends: its status, its progress and its log as they come."""
     query = request.query_params
     check_parameters(query, "step", "offset")
-    revision, offset = -1, offset_of(query)
+    revision, offset, token = -1, offset_of(query), 0
     if "last-event-id" in request.headers:
         last = header(request, "last-event-id")
         if re.fullmatch(_LAST_ID, last) is None:
             raise InvalidParameter("Last-Event-ID", last, "send the id of an event, or nothing")
-        known, _, told = last.partition("/")
+        known, told, begun, *_ = f"{last}//".split("/")
         revision, offset = int(known[:_DIGITS]), int(told[:_DIGITS] or offset)
+        token = int(begun[:_DIGITS] or 1)
     parts, jobs = visit_of(request).parts, workspace_of(request).jobs
     job = await jobs.get(request.path_params["jobID"])
     follower = _Follower(
         jobs=jobs, logs=parts.logs, base=base_of(request), step=query.get("step", PROCESS), offset=offset,
-        revision=revision,
+        revision=revision, token=token or job.token,
     )  # fmt: skip
     if job.ended and job.revision == revision and await follower.has_all(job):
         return Response(status_code=204)
@@ -124,6 +125,8 @@ class _Follower:
     """Bytes of the log that were told."""
     revision: int
     """Of the state that was told; -1: none was."""
+    token: int
+    """Of the job when it was begun whose log is told; 0: it was not yet. Begun anew, it prints another log."""
     told: Job | None = None
     opened: OpenLog | None = None
     heard: float = field(default_factory=time.monotonic)
@@ -151,8 +154,7 @@ class _Follower:
                     yield b": still here\n\n"
                     self.heard = time.monotonic()
         finally:
-            if self.opened is not None:
-                self.opened.close()
+            self._close()
 
     async def _rest(self, job: Job, watch: Watch) -> bool:
         """Wait for what is next; False if the job is not there any more."""
@@ -180,8 +182,9 @@ class _Follower:
         if before is None and job.revision == self.revision and not job.ended:
             return []
         self.revision = job.revision
-        if before is None or before.status != job.status:
-            document = status_info(job, self.base, steps=await self.logs.steps(job))
+        if before is None or (before.status, before.token) != (job.status, job.token):
+            steps, earlier = await self.logs.steps(job), await self.logs.earlier_steps(job)
+            document = status_info(job, self.base, steps=steps, earlier=earlier)
             return [self._event("status", document)]
         if (before.progress, before.message) == (job.progress, job.message):
             return []
@@ -191,6 +194,7 @@ class _Follower:
 
     async def _log(self, job: Job, watch: Watch) -> AsyncGenerator[bytes]:
         """Yield what the log has gained."""
+        self._turn_to(job)
         if self.opened is None:
             self.opened = await self.logs.open(job, self.step, ended_only=True)
         while self.opened is not None and not watch.over and self.offset < self.opened.size:
@@ -204,9 +208,24 @@ class _Follower:
                 return
             at, self.offset = self.offset, self.offset + len(data)
             yield self._event("log", {"step": self.step, "offset": at, "text": data.decode(errors="replace")})
+        if self.opened is not None and not self.opened.grows:
+            self._close()
+
+    def _turn_to(self, job: Job) -> None:
+        """Begin with the log of another attempt, if there is one."""
+        if self.token and self.token != job.token:
+            self._close()
+            self.offset = 0
+        self.token = job.token
+
+    def _close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
 
     async def has_all(self, job: Job) -> bool:
         """Return whether the log was told to its end."""
+        self._turn_to(job)
         opened = await self.logs.open(job, self.step)
         if opened is None:
             return True
@@ -217,7 +236,8 @@ class _Follower:
 
     def _event(self, name: str, data: Any) -> bytes:
         self.heard = time.monotonic()
-        head = f"id: {max(self.revision, 0)}/{self.offset}\nevent: {name}\ndata: "
+        begun = f"/{self.token}" if self.token > 1 else ""
+        head = f"id: {max(self.revision, 0)}/{self.offset}{begun}\nevent: {name}\ndata: "
         return head.encode() + msgspec.json.encode(data) + b"\n\n"
 
 

@@ -414,7 +414,10 @@ async def _tail(request: Request, job: Job) -> Tail:
 
 async def _status(request: Request, job: Job) -> StatusInfo:
     place = await workspace_of(request).jobs.place(job)
-    return status_info(job, base_of(request), steps=await visit_of(request).parts.logs.steps(job), place=place)
+    logs = visit_of(request).parts.logs
+    return status_info(
+        job, base_of(request), steps=await logs.steps(job), earlier=await logs.earlier_steps(job), place=place
+    )
 
 
 async def _results(request: Request) -> Results:

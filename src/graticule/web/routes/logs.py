@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
@@ -51,6 +52,11 @@ _LIMIT = Parameter(
     description=f"Bytes of the page at most; it ends with a line where it can. Above {PAGE_MAX} counts as that many.",
     schema={"type": "integer", "minimum": 1, "default": PAGE_BYTES},
 )
+_ATTEMPT = Parameter(
+    name="attempt",
+    description="Number of an earlier attempt to run the job, as `attempts` of its status has them. Default: the last.",
+    schema={"type": "integer", "minimum": 1},
+)
 _F = Parameter(
     name="f",
     description="Representation: `text/plain` is what was printed, `json` its lines. The Accept header is not asked.",
@@ -61,7 +67,7 @@ _F = Parameter(
 
 @routes.get(
     "/jobs/{jobID}/logs/{step}",
-    parameters=(JOB_ID, STEP, _OFFSET, _LIMIT, _F),
+    parameters=(JOB_ID, STEP, _ATTEMPT, _OFFSET, _LIMIT, _F),
     answers=(
         Answer(
             status=200,
@@ -79,18 +85,19 @@ _F = Parameter(
 async def get_log(request: Request) -> Response:
     """Return what a job has printed, also while it runs; nothing if it has printed nothing."""
     query, step = request.query_params, request.path_params["step"]
-    check_parameters(query, "offset", "limit", "f")
+    check_parameters(query, "attempt", "offset", "limit", "f")
     # Not by the Accept header: clients that take JSON of everything follow a link that says text, and want that.
     wanted = wanted_media_type(query.get("f"), "", (TEXT, JSON))
     offset, limit = offset_of(query), limit_of(query, PAGE_BYTES, PAGE_MAX)
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
-    opened = await visit_of(request).parts.logs.open(job, step)
+    asked = _asked(request, job)
+    opened = await visit_of(request).parts.logs.open(job, step, asked.token)
     if opened is None and not (step == PROCESS and job.started):
         raise NoSuchResource(request.url.path)
     try:
         if wanted == JSON or "offset" in query or "limit" in query:
-            return await _page(request, job, opened, (offset, limit), wanted)
-        response = await _whole(request, job, opened)
+            return await _page(request, asked, opened, (offset, limit), wanted)
+        response = await _whole(request, asked, opened)
         opened = None  # the response closes it
         return response
     finally:
@@ -98,13 +105,51 @@ async def get_log(request: Request) -> Response:
             opened.close()
 
 
-async def _whole(request: Request, job: Job, opened: OpenLog | None) -> Response:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The log that is asked for."""
+
+    job: Job
+    step: str
+    attempt: str = ""
+    """Number of an earlier attempt; empty: the last one."""
+    token: int
+    """Of the job when it printed this."""
+    here: str
+    """Address of the log."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more will be printed."""
+        return self.job.ended or bool(self.attempt)
+
+    def address(self, **query: str) -> str:
+        """Return the address of the log with more parameters than it has."""
+        query = {**({"attempt": self.attempt} if self.attempt else {}), **query}
+        return f"{self.here}?{QueryParams(query)}" if query else self.here
+
+
+def _asked(request: Request, job: Job) -> _Asked:
+    """Return which log is asked for; raises InvalidParameter if there was no such attempt."""
+    step, number = request.path_params["step"], request.query_params.get("attempt")
+    here = f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}"
+    if number is None:
+        return _Asked(job=job, step=step, token=job.token, here=here)
+    earlier = {str(number): attempt for number, attempt in enumerate(job.attempts_before(), 1)}
+    attempt = earlier.get(number.lstrip("0"))
+    if attempt is None:
+        known = f"use 1 to {len(earlier)}" if earlier else "the job has none"
+        raise InvalidParameter("attempt", number, f"it is the number of an earlier attempt: {known}")
+    return _Asked(job=job, step=step, attempt=number, token=attempt.token, here=here)
+
+
+async def _whole(request: Request, asked: _Asked, opened: OpenLog | None) -> Response:
     """Return the log so far, streamed; of a range what it names."""
-    step = request.path_params["step"]
+    name = "-".join(filter(None, (asked.job.id, asked.step, asked.attempt)))
     size = opened.size if opened is not None else 0
-    tag = f'"{job.id}-{quote(step)}-{size}"'
-    named = {"content-disposition": disposition("inline", f"{job.id}-{step}.log")}
-    lines = Link(href=f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}?f=json", rel="alternate", type=JSON)
+    tag = f'"{asked.job.id}-{asked.token}-{quote(asked.step)}-{size}"'
+    named = {"content-disposition": disposition("inline", f"{name}.log")}
+    lines = Link(href=asked.address(f="json"), rel="alternate", type=JSON)
     named["link"] = link_value(lines)
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **named}
     if matches(header(request, "if-none-match"), tag):
@@ -153,31 +198,30 @@ class _LogResponse(Response):
 
 
 async def _page(
-    request: Request, job: Job, opened: OpenLog | None, place: tuple[int, int], wanted: str
+    request: Request, asked: _Asked, opened: OpenLog | None, place: tuple[int, int], wanted: str
 ) -> Response:  # fmt: skip
     """Return a page of the log, with a link to the next one as long as there is or may be one."""
-    (offset, limit), step = place, request.path_params["step"]
+    (offset, limit), step = place, asked.step
     size = opened.size if opened is not None else 0
     data = b""
     if opened is not None and offset < size:
         data = await opened.read(offset, min(limit, size - offset))
     follows = offset + len(data) < size
-    shown = cut(data, more=follows or not job.ended, lines=wanted == JSON and not follows)
+    shown = cut(data, more=follows or not asked.complete, lines=wanted == JSON and not follows)
     if follows and not shown:
         shown = data  # less than a character
     end = offset + len(shown)
-    here = f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}"
     kept = {name: value for name, value in request.query_params.items() if name != "offset"}
-    links = [Link(href=f"{here}?{QueryParams({**kept, 'offset': str(offset)})}", rel="self", type=wanted)]
-    if end < size or not job.ended:
-        links.append(Link(href=f"{here}?{QueryParams({**kept, 'offset': str(end)})}", rel="next", type=wanted))
-    links.append(Link(href=here, rel="alternate", type="text/plain", title="The whole log"))
+    links = [Link(href=asked.address(**{**kept, "offset": str(offset)}), rel="self", type=wanted)]
+    if end < size or not asked.complete:
+        links.append(Link(href=asked.address(**{**kept, "offset": str(end)}), rel="next", type=wanted))
+    links.append(Link(href=asked.address(), rel="alternate", type="text/plain", title="The whole log"))
     document = LogPage(
-        job_id=job.id,
+        job_id=asked.job.id,
         step=step,
         offset=offset,
         size=size,
-        complete=job.ended,
+        complete=asked.complete,
         lines=[_line(step, line) for line in iter_lines(shown, offset)] if wanted == JSON else [],
         links=links,
     )
