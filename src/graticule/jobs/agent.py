@@ -43,6 +43,8 @@ log = logging.getLogger("graticule.jobs")
 
 _AGAIN_S = 1.0
 """Seconds until something is tried again that the ledger did not take."""
+_END_AGAIN_S = 0.2
+"""As `_AGAIN_S`, for the end of a job: until it is kept, the job is said to run."""
 _NOT_AHEAD_S = 0.5
 """Seconds for which nothing is claimed ahead after a job was that was not short, and had to be given back."""
 _CUT_OFF = 2 / 3
@@ -632,7 +634,7 @@ class Agent:
         """Write an end that the ledger could not take: its results are there, nothing of it must be lost."""
         log.warning("the end of job %s cannot be kept now; it is tried again", end.id)
         while not self._closing:
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_END_AGAIN_S)
             try:
                 kept = await self._ledger.finish(end)
             except LedgerUnavailable:
