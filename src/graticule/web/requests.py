@@ -33,8 +33,8 @@ _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 CURSOR_FORM = "[0-9a-f]{15}"
 
-_TOO_LARGE = "Number out of range"
-"""What msgspec says of a number that no float holds."""
+_TOO_LARGE = ("Number out of range", "Integer value out of range")
+"""What msgspec says of a number that no float holds, and of one with more digits than are read."""
 
 _CHECKED_BYTES = 64 << 10
 """Up to this size a document is read a second time, for members that it has twice: some microseconds for most."""
@@ -278,7 +278,7 @@ def parse_body(body: bytes, kind: type[T]) -> T:
         document = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        if message == _TOO_LARGE:
+        if message in _TOO_LARGE:
             message, pointer = "the number is larger than any that is computed with", _pointer_to(body, _is_infinite)
         else:
             pointer = _pointer(_with_key(path.strip("`"), body, kind))
@@ -328,10 +328,21 @@ _members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=
 """Numbers stay text, since only the names are looked at."""
 
 
+def _whole(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:  # it has more digits than are read
+        return math.inf
+
+
+_lenient = json.JSONDecoder(parse_int=_whole)
+"""Takes numbers of any size, to look for them."""
+
+
 def _pointer_to(body: bytes, is_meant: Callable[[Any], bool]) -> str | None:
     """Return where in a JSON document the first value or name of a kind stands; None if that cannot be found."""
     try:
-        document = json.loads(body)
+        document = _lenient.decode(body.decode())
     except (ValueError, RecursionError):
         return None
     waiting: list[tuple[str, Any]] = [("", document)]
@@ -391,7 +402,7 @@ def _with_key(path: str, body: bytes, kind: type[T]) -> str:
     before, mark, after = path.partition("[...]")
     if not mark:
         return path
-    document = holder = msgspec.json.decode(body)
+    document = holder = _lenient.decode(body.decode())
     *way, last = re.findall(r"[^.\[\]]+", before.removeprefix("$"))
     for step in way:
         holder = holder[int(step)] if isinstance(holder, list) else holder[step]

@@ -21,6 +21,7 @@ def send(http: httpx2.Client, body: bytes, path: str = "/processes/echo-all/exec
         pytest.param(b'{"inputs": {"number": -1e400}}', "/inputs/number", id="below"),
         pytest.param(b'{"inputs": {"array": [1, 1e999]}}', "/inputs/array/1", id="in an array"),
         pytest.param(b'{"inputs": {"object": {"value": {"a~/b": 1e999}}}}', "/inputs/object/value/a~0~1b", id="deep"),
+        pytest.param(b'{"inputs": {"array": [1, %b]}}' % (b"9" * 5000), "/inputs/array/1", id="more digits than are read"),
     ],
 )
 def test_a_number_that_is_too_large_is_named(http: httpx2.Client, body: bytes, pointer: str) -> None:
@@ -94,3 +95,14 @@ def test_the_types_that_are_offered_are_named_once(http: httpx2.Client) -> None:
     assert answer.status_code == 406
     assert "application/json" in offered
     assert len(offered) == len(set(offered))
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs", "/processes/echo/jobs"])
+def test_a_number_of_too_many_digits_is_refused_wherever_it_stands(http: httpx2.Client, path: str) -> None:
+    body = b'{"outputs": {"string": 1}, "inputs": {"number": 1}, "more": [%b]}' % (b"9" * 5000)
+
+    assert send(http, body, path).status_code == 400
+
+
+def test_a_process_that_is_not_there_is_missing_whatever_is_sent(http: httpx2.Client) -> None:
+    assert_problem(send(http, b'{"inputs": {"number": %b}}' % (b"9" * 5000), "/processes/nope/execution"), 404)

@@ -85,8 +85,10 @@ EXECUTION_PROBLEMS = (
 )
 async def execute(request: Request) -> Response:
     """Run a process; answer at once with `respond-async`, otherwise when it ends or the wait is up."""
+    process_id = request.path_params["processID"]
+    workspace_of(request).jobs.catalog.get(process_id)  # without it, no body is right
     body, received = await read_body(request, Execute)
-    return await run(request, request.path_params["processID"], body, received)
+    return await run(request, process_id, body, received)
 
 
 async def run(request: Request, process_id: str, body: Execute, received: bytes) -> Response:
