@@ -335,17 +335,26 @@ def _whole(text: str) -> float:
         return math.inf
 
 
-_lenient = json.JSONDecoder(parse_int=_whole)
-"""Takes numbers of any size, to look for them."""
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+_lenient = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
+
+
+def decode_leniently(text: str) -> Any:
+    """Return a JSON value with what is otherwise refused, to look for it: numbers of any size are infinite, halves of
+    characters stay. None: it is no JSON even so.
+    """
+    try:
+        return _lenient.decode(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _pointer_to(body: bytes, is_meant: Callable[[Any], bool]) -> str | None:
     """Return where in a JSON document the first value or name of a kind stands; None if that cannot be found."""
-    try:
-        document = _lenient.decode(body.decode())
-    except (ValueError, RecursionError):
-        return None
-    waiting: list[tuple[str, Any]] = [("", document)]
+    waiting: list[tuple[str, Any]] = [("", decode_leniently(body.decode()))]
     while waiting:
         pointer, value = waiting.pop()
         if is_meant(value):
@@ -402,7 +411,7 @@ def _with_key(path: str, body: bytes, kind: type[T]) -> str:
     before, mark, after = path.partition("[...]")
     if not mark:
         return path
-    document = holder = _lenient.decode(body.decode())
+    document = holder = decode_leniently(body.decode())
     *way, last = re.findall(r"[^.\[\]]+", before.removeprefix("$"))
     for step in way:
         holder = holder[int(step)] if isinstance(holder, list) else holder[step]
