@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from graticule.data.fetch import RemoteFile, Undelivered, Unfetchable, fetch_to
+from graticule.data.globe import shape_of
 from graticule.data.tiff import Readable, needed_bytes
 from graticule.errors import Fault, InvalidInputs
 from graticule.ogc.common import CRS84, CRS84H
@@ -493,10 +494,9 @@ def _crossings(value: Mapping[str, Any], pointer: str) -> Iterator[Fault]:
     if not polygons:
         return
     import shapely
-    from shapely.geometry import shape
 
     for place, one in polygons:
-        polygon = shape({"type": one["type"], "coordinates": _flat(one["coordinates"])})
+        polygon = shape_of(one)
         if not shapely.is_valid(polygon):
             reason = _crossing(shapely.is_valid_reason(polygon))
             yield Fault(
@@ -511,13 +511,6 @@ def _crossed(area: BaseGeometry) -> str:
         return next((f"/{place}{_crossed(one)}" for place, one in enumerate(area.geoms) if not one.is_valid), "")
     rings = [area.exterior, *area.interiors]
     return next((f"/{place}" for place, ring in enumerate(rings) if not ring.is_simple), "")
-
-
-def _flat(coordinates: Sequence[Any]) -> list[Any]:
-    """Return coordinates without heights, which not every position of a ring needs to have."""
-    if coordinates and not isinstance(coordinates[0], Sequence):
-        return list(coordinates[:2])
-    return [_flat(part) for part in coordinates]
 
 
 def _crossing(reason: str) -> str:

@@ -21,7 +21,9 @@ def send(http: httpx2.Client, body: bytes, path: str = "/processes/echo-all/exec
         pytest.param(b'{"inputs": {"number": -1e400}}', "/inputs/number", id="below"),
         pytest.param(b'{"inputs": {"array": [1, 1e999]}}', "/inputs/array/1", id="in an array"),
         pytest.param(b'{"inputs": {"object": {"value": {"a~/b": 1e999}}}}', "/inputs/object/value/a~0~1b", id="deep"),
-        pytest.param(b'{"inputs": {"array": [1, %b]}}' % (b"9" * 5000), "/inputs/array/1", id="more digits than are read"),
+        pytest.param(
+            b'{"inputs": {"array": [1, %b]}}' % (b"9" * 5000), "/inputs/array/1", id="more digits than are read"
+        ),
     ],
 )
 def test_a_number_that_is_too_large_is_named(http: httpx2.Client, body: bytes, pointer: str) -> None:
