@@ -343,8 +343,9 @@ _lenient = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
 
 
 def decode_leniently(text: str) -> Any:
-    """Return a JSON value with what is otherwise refused, to look for it: numbers of any size are infinite, halves of
-    characters stay. None: it is no JSON even so.
+    """Return a JSON value with what is otherwise refused, to look for it; None if it is no JSON even so.
+
+    Numbers of any size are infinite, halves of characters stay.
     """
     try:
         return _lenient.decode(text)
