@@ -415,3 +415,39 @@ def wait_for_sample(http):
             return found[0]
         time.sleep(0.1)
     pytest.fail("the sample data did not appear")
+
+
+# --- one file, several addresses ---------------------------------------------------------------------------------
+
+
+def test_a_file_is_an_input_by_every_address_of_its_workspace(serve):
+    point = b'{"type": "Point", "coordinates": [1, 2]}'
+    server = serve(config=TWO_WORKSPACES)
+    with client_of(server) as http:
+        short = http.post("/files?name=a.geojson", content=point).json()["href"]
+        port = urlsplit(short).port
+        path = urlsplit(short).path
+        hosts = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
+        hrefs = [f"{host}{prefix}{path}" for host in [*hosts, ""] for prefix in ("", "/default/ogc-api")]
+
+        def buffered(href, prefix=""):
+            body = {"inputs": {"geojson": {"href": href}, "distance": 10}}
+            return http.post(f"{prefix}/processes/buffer/execution", json=body)
+
+        for prefix in ("", "/default/ogc-api"):
+            assert [buffered(href, prefix).status_code for href in hrefs] == [200] * len(hrefs)
+        for foreign in (short, f"{server.url}/default/ogc-api{path}", f"{server.url}/acme/ogc-api{path}"):
+            assert buffered(foreign, "/acme/ogc-api").status_code == 400
+        assert buffered(f"http://127.0.0.1:{port + 1}{path}").status_code == 400
+
+
+def test_a_result_is_an_input_by_every_address_of_its_workspace(serve):
+    with client_of(serve()) as http:
+        body = {"inputs": {"geojson": {"value": {"type": "Point", "coordinates": [1, 2]}}, "distance": 10}}
+        http.post("/processes/buffer/execution", json=body)
+        job = http.get("/jobs?limit=1").json()["jobs"][0]["jobID"]
+
+        for prefix, other in (("", "/default/ogc-api"), ("/default/ogc-api", "")):
+            href = f"{str(http.base_url).rstrip('/')}{other}/jobs/{job}/results/buffer"
+            again = {"inputs": {"geojson": {"href": href}, "distance": 10}}
+            assert http.post(f"{prefix}/processes/buffer/execution", json=again).status_code == 200
