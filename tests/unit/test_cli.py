@@ -240,6 +240,24 @@ def test_running_overwrites_nothing(mine, capfd):
     assert (mine.parent / "copy-1.txt").read_text() == "hello"
 
 
+@pytest.mark.parametrize("name", ["run", "execute", "results"])
+@pytest.mark.parametrize("folder", ["/proc/x", "plain/x", "plain"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(mine, capfd, name, folder):
+    (mine.parent / "plain").write_text("")
+
+    code = main([name, "mine.py:add", "--output-dir", folder, "--json"])
+
+    told = json.loads(capfd.readouterr().err)
+    assert told["exitCode"] == code == Exit.BAD_INPUT
+    assert told["faults"][0]["pointer"] == "/output-dir"
+    assert repr(folder) in told["error"]
+
+
+def test_a_new_folder_stays_only_if_something_is_written_to_it(mine, capfd):
+    assert main(["run", "mine.py:add", "b=-5", "--output-dir", "out"]) == Exit.BAD_INPUT
+    assert not (mine.parent / "out").exists()
+
+
 def test_every_fault_of_the_inputs_is_named(mine, capfd):
     code = main(["run", "mine.py:add", "b=-5", "c=1"])
 
@@ -471,6 +489,7 @@ def test_the_warnings_of_a_configuration_go_to_standard_error(tmp_path, capsys):
     ("name", "remedy"),
     [
         *((name, "small letters") for name in ("9lives", "My-Process", "a--b", "a_b", "-a", "", "../up")),
+        ("a" * 300, "at most 100"),
         *((name, f"'my-{name}'") for name in ("class", "match", "json", "test", "graticule", "tests", "api", "jobs")),
     ],
 )
@@ -493,6 +512,25 @@ def test_a_file_that_is_not_there_is_not_served(tmp_path, monkeypatch, capsys, r
     assert main(["serve", "mine.py", "nope.py", "gone.py:add", *reload]) == Exit.USAGE
     assert "there is no file 'nope.py' and no file 'gone.py'; check the path" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "no home is made"
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["db", "upgrade"]], ids=["serve", "upgrade"])
+@pytest.mark.parametrize(("path", "said"), [("/nope/x.db", "unable to open"), ("plain", "not a database")])
+def test_a_database_that_cannot_be_used_is_a_wrong_setting(tmp_path, path, said, command):
+    (tmp_path / "plain").write_text("no database" * 100)
+
+    told = subprocess.run(
+        [sys.executable, "-m", "graticule", *command, "--home", "home", "--database", f"sqlite:///{tmp_path / path}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert told.returncode == Exit.MISCONFIGURED
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, monkeypatch, capsys):

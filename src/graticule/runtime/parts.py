@@ -341,12 +341,10 @@ async def build_parts(
             return encoded_policy
         # Whether they are there, and the actor's, was asked when the job was sent.
         execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
-        at_root = job.workspace == settings.workspaces.default
-        addresses = own_addresses(job.base, job.workspace, at_root=at_root)
-        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, addresses, "files")}
-        found = OwnFiles(
-            places={href: place for href, place in places.items() if place is not None}, sources=job.own_sources()
-        )
+        addresses = own_addresses(job.base, job.workspace, at_root=job.workspace == settings.workspaces.default)
+        files = own_references(execute, addresses, "files")
+        places = {href: place for _, href, address in files if (place := uploads.place_of(address)) is not None}
+        found = OwnFiles(places=places, sources=job.own_sources())
         return msgspec.json.encode(found.admitted(policy, job.workspace, results))
 
     rules = _agent_rules(settings, kind)
