@@ -342,10 +342,13 @@ async def build_parts(
         # Whether they are there, and the actor's, was asked when the job was sent.
         execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
         addresses = own_addresses(job.base, job.workspace, at_root=job.workspace == settings.workspaces.default)
-        files = own_references(execute, addresses, "files")
-        places = {href: place for _, href, address in files if (place := uploads.place_of(address)) is not None}
-        found = OwnFiles(places=places, sources=job.own_sources())
-        return msgspec.json.encode(found.admitted(policy, job.workspace, results))
+        places = {
+            href: place
+            for _, href, path in own_references(execute, addresses, "files")
+            if (place := uploads.place_of(path)) is not None
+        }
+        own = OwnFiles(places=places, sources=job.own_sources())
+        return msgspec.json.encode(own.admitted(policy, job.workspace, results))
 
     rules = _agent_rules(settings, kind)
     agent = Agent(
