@@ -222,20 +222,34 @@ def test_half_a_file_is_no_file(http):
         ({"Upload-Offset": "-1"}, b"abc", 400),
         ({"Upload-Offset": "0", "Content-Type": "text/plain"}, b"abc", 415),
         ({"Upload-Offset": "0", "Tus-Resumable": "0.2.2"}, b"abc", 412),
+        ({"Upload-Offset": "0", "Tus-Resumable": None}, b"abc", 412),
         ({"Upload-Offset": "0"}, b"x" * 13, 413),
     ],
-    ids=["elsewhere", "no offset", "negative", "media type", "version", "too much"],
+    ids=["elsewhere", "no offset", "negative", "media type", "version", "no version", "too much"],
 )
 def test_a_part_that_does_not_fit_is_refused(http, headers, content, status):
     place = begin(http, 12).headers["location"]
 
-    response = http.patch(place, content=content, headers={**PART, **headers})
+    sent = {name: value for name, value in {**PART, **headers}.items() if value is not None}
+    response = http.patch(place, content=content, headers=sent)
 
     assert response.status_code == status
+    assert response.headers.get("tus-version") == ("1.0.0" if status == 412 else None)
     assert http.head(place, headers=TUS).headers["upload-offset"] == "0"
 
 
-@pytest.mark.parametrize("length", ["0", "-1", "many", ""])
+def test_a_file_without_bytes_is_whole_at_once(http):
+    begun = begin(http, 0, "empty.txt")
+    place = begun.headers["location"]
+
+    assert (begun.status_code, begun.headers["upload-offset"]) == (201, "0")
+    assert http.get(place).content == b""
+    assert http.head(place, headers=TUS).headers["upload-length"] == "0"
+    assert http.patch(place, content=b"a", headers={**PART, "Upload-Offset": "0"}).status_code == 409
+    assert begin(http, 0, **{"Content-Type": PART["Content-Type"]}).status_code == 201
+
+
+@pytest.mark.parametrize("length", ["-1", "many", ""])
 def test_parts_of_no_known_length_are_refused(http, length):
     response = http.post("/files", headers={**TUS, "Upload-Length": length})
 
