@@ -15,7 +15,15 @@ import msgspec
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 
-from graticule.errors import Fault, InvalidBody, InvalidParameter, MalformedRequest, TooLarge, UnsupportedMediaType
+from graticule.errors import (
+    Fault,
+    InvalidBody,
+    InvalidParameter,
+    MalformedRequest,
+    TooLarge,
+    UnsupportedEncoding,
+    UnsupportedMediaType,
+)
 from graticule.ogc.common import JSON
 from graticule.processes.inputs import escape
 from graticule.runtime.logs import ASKED
@@ -43,6 +51,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|[^u]|u(?![dD][89a-fA-F]).{4})|(?P<alone>\\u[dD][89a-fA-F]..)", re.DOTALL
 )
 """Escapes of a JSON text one by one; those of half a character have a name."""
+
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
@@ -243,8 +253,23 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
     content_type = (header(request, "content-type") or JSON).partition(";")[0].strip().lower()
     if content_type != JSON and not content_type.endswith("+json"):
         raise UnsupportedMediaType(content_type, [JSON])
+    check_charset(request)
     body = await read_json(request)
     return parse_body(body, kind), body
+
+
+def check_charset(request: Request) -> None:
+    """Raise UnsupportedMediaType if a JSON body says that it is not UTF-8 (RFC 8259, section 8.1)."""
+    found = _CHARSET.search(header(request, "content-type"))
+    if found is not None and found[1].lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(header(request, "content-type"), [f"{JSON} in UTF-8"])
+
+
+def check_encoding(request: Request) -> None:
+    """Raise UnsupportedEncoding if a body is compressed."""
+    encoding = header(request, "content-encoding").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedEncoding(encoding)
 
 
 async def read_json(request: Request) -> bytes:
@@ -380,7 +405,18 @@ def _is_surrogate(value: Any) -> bool:
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the body of a request; raises TooLarge as soon as it is known to be larger than `limit` bytes."""
+    """Return the body of a request.
+
+    Raises
+    ------
+    UnsupportedEncoding
+        If it is compressed.
+    TooLarge
+        As soon as it is known to be larger than `limit` bytes.
+    InvalidBody
+        If it ends too early.
+    """
+    check_encoding(request)
     declared = header(request, "content-length")
     remedy = "send large inputs by reference: upload them to /files and give the href"
     if declared.isdigit() and int(declared) > limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import httpx2
@@ -108,3 +109,32 @@ def test_a_number_of_too_many_digits_is_refused_wherever_it_stands(http: httpx2.
 
 def test_a_process_that_is_not_there_is_missing_whatever_is_sent(http: httpx2.Client) -> None:
     assert_problem(send(http, b'{"inputs": {"number": %b}}' % (b"9" * 5000), "/processes/nope/execution"), 404)
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs", "/files?name=a.json"])
+def test_a_compressed_body_is_refused_with_the_encoding_that_is_read(http: httpx2.Client, path: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    answer = http.post(path, content=gzip.compress(b'{"inputs": {}}'), headers=headers)
+
+    assert_problem(answer, 415)
+    assert "Content-Encoding 'gzip'" in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs"])
+def test_json_in_another_encoding_than_utf_8_is_refused(http: httpx2.Client, path: str) -> None:
+    body = b'{"inputs": {"string": "\xe4"}}'
+
+    answer = http.post(path, content=body, headers={"Content-Type": "application/json; charset=latin-1"})
+
+    assert_problem(answer, 415)
+    assert "UTF-8" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8"])
+def test_utf_8_may_be_named(http: httpx2.Client, charset: str) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}", "Content-Encoding": "identity"}
+    body = '{"inputs": {"string": "ä"}, "outputs": {"string": {}}}'.encode()
+
+    assert http.post("/processes/echo-all/execution", content=body, headers=headers).json() == "ä"

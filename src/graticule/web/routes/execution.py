@@ -22,6 +22,7 @@ from graticule.errors import (
     SyncTimeout,
     TooLarge,
     TooManyJobs,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
@@ -71,8 +72,8 @@ EXECUTION_ANSWERS = (
     Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
 )
 EXECUTION_PROBLEMS = (
-    NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
+    NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedEncoding, UnsupportedMediaType,
+    NotAcceptable, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
 )  # fmt: skip
 
 

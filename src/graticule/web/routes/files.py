@@ -31,12 +31,22 @@ from graticule.errors import (
     NotAcceptable,
     StorageUnavailable,
     TooLarge,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UploadConflict,
 )  # fmt: skip
 from graticule.ogc.common import HTML, JSON, Document, Link, format_time
 from graticule.web.parameters import LIMIT, F
-from graticule.web.requests import base_of, check_parameters, header, limit_of, offset_of, visit_of, workspace_of
+from graticule.web.requests import (
+    base_of,
+    check_encoding,
+    check_parameters,
+    header,
+    limit_of,
+    offset_of,
+    visit_of,
+    workspace_of,
+)
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -125,12 +135,13 @@ class FileList(Document, frozen=True, kw_only=True):
         ),
         Answer(status=412, description="Another version of tus is spoken here.", headers=("Tus-Version",)),
     ),
-    problems=(InvalidBody, InvalidParameter, TooLarge, StorageUnavailable),
+    problems=(InvalidBody, InvalidParameter, UnsupportedEncoding, TooLarge, StorageUnavailable),
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
     if (refused := _other_version(request)) is not None:
         return refused
+    check_encoding(request)
     told = _metadata(header(request, "upload-metadata"))
     content_type = request.headers.get("content-type", "")
     is_form = content_type.partition(";")[0].strip().lower() == _FORM
@@ -177,6 +188,7 @@ async def upload_file(request: Request) -> Response:
         InvalidParameter,
         InvalidBody,
         UploadConflict,
+        UnsupportedEncoding,
         UnsupportedMediaType,
         TooLarge,
         StorageUnavailable,
@@ -567,6 +579,7 @@ def _other_version(request: Request, unnamed: str = TUS) -> Response | None:
 
 
 def _require_part(request: Request) -> None:
+    check_encoding(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != _PART_TYPE:
         raise UnsupportedMediaType(content_type, [_PART_TYPE])

@@ -27,6 +27,7 @@ from graticule.errors import (
     StorageUnavailable,
     SyncTimeout,
     TooLarge,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UnsupportedSchema,
 )
@@ -44,6 +45,7 @@ from graticule.web.requests import (
     PROFILES,
     accept_of,
     base_of,
+    check_charset,
     check_parameters,
     header,
     parse_body,
@@ -94,7 +96,7 @@ _PREFER_CREATED = Parameter(
     schema={"type": "string"},
 )
 _GONE = (NoSuchJob, JobGone)
-_READ = (InvalidBody, TooLarge, UnsupportedMediaType, UnsupportedSchema)
+_READ = (InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema)
 _CHANGE_PROBLEMS = (
     *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked, LedgerUnavailable,
     StorageUnavailable,
@@ -192,7 +194,7 @@ async def change_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
+        UnsupportedEncoding, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -333,7 +335,7 @@ async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
     ------
     InvalidParameter
         If a query parameter is not known.
-    UnsupportedMediaType, UnsupportedSchema
+    UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema
         If it is something else, by its headers or by its shape.
     InvalidBody
         If it is no JSON object.
@@ -343,6 +345,7 @@ async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
     media_type = header(request, "content-type").partition(";")[0].strip().lower()
     if media_type not in media_types:
         raise UnsupportedMediaType(media_type, media_types)
+    check_charset(request)
     body = await read_json(request)
     named = _check_schema(request)
     members = parse_body(body, dict[str, msgspec.Raw])
