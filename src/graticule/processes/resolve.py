@@ -27,6 +27,7 @@ from graticule.ogc.processes import Input, ProcessDescription
 from graticule.processes.branches import meant
 from graticule.processes.formats import OCTETS, Alternative, essence
 from graticule.processes.inputs import (
+    MAX_DEPTH,
     SHOWN_FAULTS,
     AlternativeReader,
     GivenValue,
@@ -444,7 +445,7 @@ def _json_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         said = essence(content.media_type or "")
         if alternative.schema.get("type") != "string" or not (said in _VAGUE or said.startswith("text/")):
-            raise Unusable(Fault(pointer, f"the content is {content.describe()}, where JSON is wanted")) from error
+            raise Unusable(Fault(pointer, _no_json(content, error))) from error
         value = _text_of(content, path, chosen, pointer)
     reason = unfit(value)
     if reason is not None:
@@ -454,6 +455,17 @@ def _json_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: 
         raise Unusable(*faults)
     _check_meaning(alternative, value, pointer)
     return chosen.decode(GivenValue(pointer, value))
+
+
+def _no_json(content: _Content, error: Exception) -> str:
+    """Say what is wrong with content that was wanted as JSON: its kind, or else what the decoder met."""
+    if isinstance(error, RecursionError):
+        return f"the content nests deeper than {MAX_DEPTH} levels; send a flatter document"
+    if isinstance(error, msgspec.ValidationError):  # nothing but numbers is validated here
+        return "the content holds a number that is larger than any that is computed with; send smaller ones"
+    if not content.start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return f"the content is {content.describe()}, where JSON is wanted"
+    return f"the content begins like JSON, but is none: {error}"
 
 
 # --- what the values mean ------------------------------------------------------------------------------------------

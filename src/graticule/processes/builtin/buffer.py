@@ -306,7 +306,8 @@ def _steps(points: NDArray[Any], zone: Zone) -> NDArray[Any]:
     import numpy as np
 
     step_m = _step(np.maximum(np.abs(points[1:, 1]), np.abs(points[:-1, 1])), zone)
-    return np.maximum(1, np.ceil(_lengths(points) / step_m)).astype(int)
+    steps: NDArray[Any] = np.maximum(1, np.ceil(_lengths(points) / step_m)).astype(int)
+    return steps
 
 
 def _step(latitude: Any, zone: Zone) -> Any:
