@@ -59,7 +59,7 @@ def command(
         run = Run(process=process, inputs=inputs, outputs=read_outputs(outputs), policy=policy_of(settings, files))
         try:
             with progress_bar(process.description.id) as told:
-                made = run.into(output_dir, lambda step: told(_status(step)))
+                made = run.into(output_dir.absolute(), lambda step: told(_status(step)))
         except Dismissed:
             print_note("graticule: stopped")
             return Exit.INTERRUPTED

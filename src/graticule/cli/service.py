@@ -70,7 +70,7 @@ def _made(context: click.Context, _parameter: click.Parameter, folder: Path) -> 
         raise InvalidInputs([Fault("/output-dir", reason)]) from error
     if new:
         context.call_on_close(lambda: _remove_empty(folder))
-    return folder.absolute()
+    return folder
 
 
 def _remove_empty(folder: Path) -> None:
