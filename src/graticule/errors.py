@@ -300,7 +300,7 @@ class UnsupportedSchema(Invalid):
 
 
 class UnsupportedMediaType(Invalid):
-    """A body came in a media type that this resource does not read."""
+    """A body came in a media type that this resource does not read, or is JSON in another encoding than UTF-8."""
 
     def __init__(self, media_type: str, supported: Sequence[str]) -> None:
         super().__init__(
@@ -308,6 +308,14 @@ class UnsupportedMediaType(Invalid):
         )
         self.media_type = media_type
         self.supported = tuple(supported)
+
+
+class UnsupportedEncoding(Invalid):
+    """A body came compressed, or encoded in another way, which this service does not undo."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"a body with the Content-Encoding {_shown(encoding)} is not read here; send it as it is")
+        self.encoding = encoding
 
 
 class TooLarge(Invalid):

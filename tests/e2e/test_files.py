@@ -222,20 +222,34 @@ def test_half_a_file_is_no_file(http):
         ({"Upload-Offset": "-1"}, b"abc", 400),
         ({"Upload-Offset": "0", "Content-Type": "text/plain"}, b"abc", 415),
         ({"Upload-Offset": "0", "Tus-Resumable": "0.2.2"}, b"abc", 412),
+        ({"Upload-Offset": "0", "Tus-Resumable": None}, b"abc", 412),
         ({"Upload-Offset": "0"}, b"x" * 13, 413),
     ],
-    ids=["elsewhere", "no offset", "negative", "media type", "version", "too much"],
+    ids=["elsewhere", "no offset", "negative", "media type", "version", "no version", "too much"],
 )
 def test_a_part_that_does_not_fit_is_refused(http, headers, content, status):
     place = begin(http, 12).headers["location"]
 
-    response = http.patch(place, content=content, headers={**PART, **headers})
+    sent = {name: value for name, value in {**PART, **headers}.items() if value is not None}
+    response = http.patch(place, content=content, headers=sent)
 
     assert response.status_code == status
+    assert response.headers.get("tus-version") == ("1.0.0" if status == 412 else None)
     assert http.head(place, headers=TUS).headers["upload-offset"] == "0"
 
 
-@pytest.mark.parametrize("length", ["0", "-1", "many", ""])
+def test_a_file_without_bytes_is_whole_at_once(http):
+    begun = begin(http, 0, "empty.txt")
+    place = begun.headers["location"]
+
+    assert (begun.status_code, begun.headers["upload-offset"]) == (201, "0")
+    assert http.get(place).content == b""
+    assert http.head(place, headers=TUS).headers["upload-length"] == "0"
+    assert http.patch(place, content=b"a", headers={**PART, "Upload-Offset": "0"}).status_code == 409
+    assert begin(http, 0, **{"Content-Type": PART["Content-Type"]}).status_code == 201
+
+
+@pytest.mark.parametrize("length", ["-1", "many", ""])
 def test_parts_of_no_known_length_are_refused(http, length):
     response = http.post("/files", headers={**TUS, "Upload-Length": length})
 
@@ -415,3 +429,39 @@ def wait_for_sample(http):
             return found[0]
         time.sleep(0.1)
     pytest.fail("the sample data did not appear")
+
+
+# --- one file, several addresses ---------------------------------------------------------------------------------
+
+
+def test_a_file_is_an_input_by_every_address_of_its_workspace(serve):
+    point = b'{"type": "Point", "coordinates": [1, 2]}'
+    server = serve(config=TWO_WORKSPACES)
+    with client_of(server) as http:
+        short = http.post("/files?name=a.geojson", content=point).json()["href"]
+        port = urlsplit(short).port
+        path = urlsplit(short).path
+        hosts = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1", "[::1]")]
+        hrefs = [f"{host}{prefix}{path}" for host in [*hosts, ""] for prefix in ("", "/default/ogc-api")]
+
+        def buffered(href, prefix=""):
+            body = {"inputs": {"geojson": {"href": href}, "distance": 10}}
+            return http.post(f"{prefix}/processes/buffer/execution", json=body)
+
+        for prefix in ("", "/default/ogc-api"):
+            assert [buffered(href, prefix).status_code for href in hrefs] == [200] * len(hrefs)
+        for foreign in (short, f"{server.url}/default/ogc-api{path}", f"{server.url}/acme/ogc-api{path}"):
+            assert buffered(foreign, "/acme/ogc-api").status_code == 400
+        assert buffered(f"http://127.0.0.1:{port + 1}{path}").status_code == 400
+
+
+def test_a_result_is_an_input_by_every_address_of_its_workspace(serve):
+    with client_of(serve()) as http:
+        body = {"inputs": {"geojson": {"value": {"type": "Point", "coordinates": [1, 2]}}, "distance": 10}}
+        http.post("/processes/buffer/execution", json=body)
+        job = http.get("/jobs?limit=1").json()["jobs"][0]["jobID"]
+
+        for prefix, other in (("", "/default/ogc-api"), ("/default/ogc-api", "")):
+            href = f"{str(http.base_url).rstrip('/')}{other}/jobs/{job}/results/buffer"
+            again = {"inputs": {"geojson": {"href": href}, "distance": 10}}
+            assert http.post(f"{prefix}/processes/buffer/execution", json=again).status_code == 200

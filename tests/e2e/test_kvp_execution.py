@@ -211,3 +211,25 @@ def test_deep_nesting_is_refused(http):
 
 def test_an_unknown_process_is_not_found(http):
     assert http.get("/processes/nothing/execution?a=1").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        pytest.param("number=1e999", "infinite numbers", id="number"),
+        pytest.param("number=-1e999", "infinite numbers", id="below"),
+        pytest.param("number[value]=1e999", "infinite numbers", id="qualified"),
+        pytest.param("number=" + "9" * 5000, "infinite numbers", id="more digits than are read"),
+        pytest.param("array=1e999,2", "infinite numbers", id="list"),
+        pytest.param("array=" + enc("[1, 1e999]"), "infinite numbers", id="array"),
+        pytest.param("geometry=" + quote('{"type":"Point","coordinates":[1e999,1]}'), "infinite numbers", id="GeoJSON"),
+        pytest.param("array=" + "[" * 800 + "]" * 800, "nests deeper", id="deep"),
+        pytest.param("words=" + quote(r'["\ud800"]'), "lone surrogate", id="half of a character"),
+    ],
+)
+def test_what_a_body_may_not_have_is_refused_in_an_address_too(http, query, said):
+    answer = http.get(f"/processes/echo-all/execution?{query}")
+
+    assert answer.status_code == 400
+    assert f"parameter {query.partition('=')[0].partition('[')[0]!r}: " in answer.json()["detail"]
+    assert said in answer.json()["detail"]

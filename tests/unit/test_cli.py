@@ -1,11 +1,15 @@
 """The command line: what it reads, what it runs here, what it prints, and with which code it ends."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from graticule import __version__, errors
@@ -240,6 +244,24 @@ def test_running_overwrites_nothing(mine, capfd):
     assert (mine.parent / "copy-1.txt").read_text() == "hello"
 
 
+@pytest.mark.parametrize("name", ["run", "execute", "results"])
+@pytest.mark.parametrize("folder", ["/proc/x", "plain/x", "plain"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(mine, capfd, name, folder):
+    (mine.parent / "plain").write_text("")
+
+    code = main([name, "mine.py:add", "--output-dir", folder, "--json"])
+
+    told = json.loads(capfd.readouterr().err)
+    assert told["exitCode"] == code == Exit.BAD_INPUT
+    assert told["faults"][0]["pointer"] == "/output-dir"
+    assert repr(folder) in told["error"]
+
+
+def test_a_new_folder_stays_only_if_something_is_written_to_it(mine, capfd):
+    assert main(["run", "mine.py:add", "b=-5", "--output-dir", "out"]) == Exit.BAD_INPUT
+    assert not (mine.parent / "out").exists()
+
+
 def test_every_fault_of_the_inputs_is_named(mine, capfd):
     code = main(["run", "mine.py:add", "b=-5", "c=1"])
 
@@ -263,6 +285,94 @@ def test_a_process_that_raises_ends_with_its_story_and_the_code_of_a_failed_job(
     assert code == Exit.JOB_FAILED
     assert "Traceback" in told
     assert told.splitlines()[-1].startswith("graticule: the process failed with RuntimeError: no luck")
+
+
+ENDS = '''
+import os, signal, sys, time
+from graticule import RunContext, process
+
+@process
+def leave(code: int) -> str:
+    """End the interpreter."""
+    os._exit(code)
+
+@process
+def crash(number: int) -> str:
+    """End by a signal."""
+    os.kill(os.getpid(), number)
+    time.sleep(10)
+
+@process
+def fork(comes_back: bool = True) -> str:
+    """Fork, and come back twice, or with a child that holds on to everything."""
+    child = os.fork()
+    if child == 0 and not comes_back:
+        time.sleep(60)
+    return "child" if child == 0 else str(child)
+
+@process
+def wait(*, context: RunContext) -> str:
+    """Wait."""
+    context.report(1, "waiting")
+    os.write(2, b"waiting")
+    time.sleep(30)
+    return ""
+'''
+
+
+@pytest.fixture
+def ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ends.py").write_text(ENDS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["leave", "code=7"], "ended itself with exit code 7 instead of returning its outputs"),
+        (["leave", "code=0"], "ended itself with exit code 0"),
+        (["crash", f"number={signal.SIGUSR1:d}"], "ended by SIGUSR1"),
+        (["crash", f"number={signal.SIGKILL:d}"], "was killed from outside (SIGKILL)"),
+    ],
+    ids=["exit", "exit without fault", "signal", "kill"],
+)
+def test_a_process_that_ends_without_a_word_is_told_in_a_sentence(ends, capfd, asked, said):
+    name, *assignments = asked
+
+    code = main(["run", f"ends.py:{name}", *assignments, "--json"])
+
+    told = capfd.readouterr()
+    assert code == Exit.JOB_FAILED
+    assert said in json.loads(told.err)["error"]
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("comes_back", ["true", "false"])
+def test_a_process_that_forks_has_one_result(ends, capfd, comes_back):
+    assert main(["run", "ends.py:fork", f"comes_back={comes_back}", "--json"]) == Exit.DONE
+
+    child = int(json.loads(capfd.readouterr().out)["result"])
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("everyone", [True, False], ids=["from the terminal", "to the command alone"])
+def test_a_run_is_stopped_with_all_of_it(ends, number, everyone):
+    with subprocess.Popen(
+        [sys.executable, "-m", "graticule", "run", "ends.py:wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
+        assert running.stderr.read(7) == b"waiting"
+        [child] = psutil.Process(running.pid).children()
+        (os.killpg if everyone else os.kill)(running.pid, number)
+        out, err = running.communicate(timeout=20)
+
+    assert running.returncode == Exit.INTERRUPTED
+    assert (out, err) == (b"", b"graticule: stopped\n")
+    assert not child.is_running()
 
 
 def test_a_process_that_nothing_has_is_not_found(mine, capfd):
@@ -471,6 +581,7 @@ def test_the_warnings_of_a_configuration_go_to_standard_error(tmp_path, capsys):
     ("name", "remedy"),
     [
         *((name, "small letters") for name in ("9lives", "My-Process", "a--b", "a_b", "-a", "", "../up")),
+        ("a" * 300, "at most 100"),
         *((name, f"'my-{name}'") for name in ("class", "match", "json", "test", "graticule", "tests", "api", "jobs")),
     ],
 )
@@ -493,6 +604,25 @@ def test_a_file_that_is_not_there_is_not_served(tmp_path, monkeypatch, capsys, r
     assert main(["serve", "mine.py", "nope.py", "gone.py:add", *reload]) == Exit.USAGE
     assert "there is no file 'nope.py' and no file 'gone.py'; check the path" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"], "no home is made"
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["db", "upgrade"]], ids=["serve", "upgrade"])
+@pytest.mark.parametrize(("path", "said"), [("/nope/x.db", "unable to open"), ("plain", "not a database")])
+def test_a_database_that_cannot_be_used_is_a_wrong_setting(tmp_path, path, said, command):
+    (tmp_path / "plain").write_text("no database" * 100)
+
+    told = subprocess.run(
+        [sys.executable, "-m", "graticule", *command, "--home", "home", "--database", f"sqlite:///{tmp_path / path}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert told.returncode == Exit.MISCONFIGURED
+    assert said in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import click
 
 from graticule.cli.assignments import read_inputs, read_outputs
 from graticule.cli.exits import Exit, code_of_status
-from graticule.cli.service import Service, json_option, service_options
+from graticule.cli.service import Service, json_option, output_dir_option, service_options
 from graticule.cli.show import print_json, print_line, print_note, print_outputs, progress_bar
 from graticule.ogc.jobs import StatusInfo
 
@@ -26,7 +26,7 @@ _SAMPLES = "/files/samples"
 @click.argument("assignments", metavar="[NAME=VALUE]...", nargs=-1)
 @click.option("-i", "--inputs", "source", metavar="FILE", help="JSON file of inputs; - reads standard input.")
 @click.option("-o", "--output", "outputs", metavar="NAME", multiple=True, help="Output that is wanted; default: all.")
-@click.option("-d", "--output-dir", type=click.Path(path_type=Path), default=".", help="Folder for files.")
+@output_dir_option
 @click.option("--label", "labels", metavar="LABEL", multiple=True, help="What to call the job, to find it again.")
 @click.option("--async", "only_submit", is_flag=True, help="Start a job, print its id and do not wait.")
 @click.option("--timeout", type=float, help="Seconds to wait for the job at most; it goes on afterwards.")

@@ -6,7 +6,6 @@ The same functions do each step as in the server, so that the same sentences com
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,20 +17,20 @@ from typing import Any
 import msgspec
 
 from graticule import plugins
+from graticule.cli.apart import Teller, run_apart
 from graticule.client.calls import file_name, free_path
-from graticule.errors import GraticuleError, InvalidInputs, JobFailed, NoSuchProcess, PluginNotLoaded
-from graticule.jobs.failures import remedy_of
+from graticule.errors import InvalidInputs, NoSuchProcess, PluginNotLoaded
 from graticule.jobs.job import Manifest, StoredValue
-from graticule.jobs.messages import ProcessRef, Progress
+from graticule.jobs.messages import ProcessRef
 from graticule.jobs.outputs import keep_outputs
 from graticule.ogc.common import Link
 from graticule.ogc.processes import Execute, WantedOutput
 from graticule.processes.decorator import discover, find_named, identifier_of
 from graticule.processes.formats import is_json
 from graticule.processes.inputs import InputChecker, ReferencePolicy
-from graticule.processes.process import Dismissed, Process
+from graticule.processes.process import Process
 from graticule.processes.resolve import resolve_inputs
-from graticule.runtime.child import Context, failure_of, load_processes
+from graticule.runtime.child import Context, load_processes
 from graticule.settings import Settings
 
 
@@ -130,8 +129,10 @@ class Run:
         ------
         InvalidInputs
             If inputs or outputs do not fit.
-        JobFailed
-            If the process raised anything that is no word to its user; its traceback is printed.
+        ProcessFault, JobFailed
+            If the process failed, or ended without a word; the traceback of what it raised is printed.
+        Dismissed
+            If it was stopped.
         """
         wanted = None if self.outputs is None else msgspec.convert(self.outputs, dict[str, WantedOutput])
         description = self.process.description
@@ -139,48 +140,21 @@ class Run:
             raise InvalidInputs(faults)
         execute = Execute(inputs=dict(self.inputs), outputs=wanted)
         with _scratch() as folder:
-            job = _LocalJob(told)
-            context = Context(folder, execute, self.process, job)
-            try:
-                with job.stoppable():
+
+            def work(teller: Teller) -> Manifest:
+                context = Context(folder, execute, self.process, teller)
+                try:
                     inputs = resolve_inputs(description, execute.inputs, policy=self.policy, folder=folder)
-                    outputs = self.process.run(inputs, context)
-                manifest = keep_outputs(outputs, description, context.wanted, folder)
-            except (GraticuleError, Dismissed):
-                raise
-            except (Exception, SystemExit) as error:
-                # Foreign code may raise anything; the job process's own words say what.
-                failure = failure_of(error)
-                raise JobFailed("here", failure.cause, f"{failure.detail}; {remedy_of(failure)}") from error
-            finally:
-                context.close()
+                    try:
+                        outputs = self.process.run(inputs, context)
+                    finally:
+                        teller.end_if_forked()
+                    return keep_outputs(outputs, description, context.wanted, folder)
+                finally:
+                    context.close()
+
+            manifest = run_apart(work, told)
             return kept(manifest, folder / "outputs", output_dir)
-
-
-class _LocalJob:
-    """The teller of a run without a server; in the server this is the job process."""
-
-    def __init__(self, told: Any) -> None:
-        self._told = told
-        self.stopping = False
-
-    def send(self, progress: Progress, /) -> None:
-        self._told(progress)
-
-    @contextmanager
-    def stoppable(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM stop the process as a dismissal would."""
-
-        def stop(_number: int, _frame: object) -> None:
-            self.stopping = True
-            raise Dismissed
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from graticule.cli.service import Service, json_option, service_options
+from graticule.cli.service import Service, json_option, output_dir_option, service_options
 from graticule.cli.show import print_outputs
 
 
 @click.command("results")
 @click.argument("job_id", metavar="JOB")
 @click.argument("outputs", metavar="[OUTPUT]...", nargs=-1)
-@click.option("-d", "--output-dir", type=click.Path(path_type=Path), default=".", help="Folder for files.")
+@output_dir_option
 @service_options
 @json_option
 def command(job_id: str, outputs: tuple[str, ...], output_dir: Path, service: Service, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ import click
 from graticule.cli.assignments import read_inputs, read_outputs
 from graticule.cli.configuration import config_option, effective
 from graticule.cli.exits import Exit
-from graticule.cli.service import json_option
+from graticule.cli.service import json_option, output_dir_option
 from graticule.cli.show import print_note, print_outputs, progress_bar
 from graticule.errors import InvalidSetting
 from graticule.ogc.jobs import StatusInfo
@@ -26,7 +26,7 @@ from graticule.settings import Settings
 @click.argument("assignments", metavar="[NAME=VALUE]...", nargs=-1)
 @click.option("-i", "--inputs", "source", metavar="FILE", help="JSON file of inputs; - reads standard input.")
 @click.option("-o", "--output", "outputs", metavar="NAME", multiple=True, help="Output that is wanted; default: all.")
-@click.option("-d", "--output-dir", type=click.Path(path_type=Path), default=".", help="Folder for files.")
+@output_dir_option
 @config_option
 @json_option
 def command(

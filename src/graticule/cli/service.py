@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from graticule.errors import Fault, InvalidInputs
 
 if TYPE_CHECKING:
     from graticule.client import Client
@@ -54,3 +58,26 @@ _OPTIONS = (
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts instead of tables.")
+
+
+def _made(context: click.Context, _parameter: click.Parameter, folder: Path) -> Path:
+    """Make the folder for files before anything runs for them; it goes again if none was written."""
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{str(folder)!r} cannot be a folder for files ({error.strerror}); choose another one"
+        raise InvalidInputs([Fault("/output-dir", reason)]) from error
+    if new:
+        context.call_on_close(lambda: _remove_empty(folder))
+    return folder
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something
+        folder.rmdir()
+
+
+output_dir_option = click.option(
+    "-d", "--output-dir", type=click.Path(path_type=Path), default=".", callback=_made, help="Folder for files."
+)

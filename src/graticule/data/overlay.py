@@ -19,6 +19,8 @@ from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, box
 from shapely.geometry.base import BaseGeometry
 
+from graticule.data.globe import MOST_DEGREES, longitude_fault
+
 EDGE_DEGREES = 0.1
 """Longest piece of an edge that is kept straight when it goes into a projected CRS: a few metres off at most."""
 
@@ -27,9 +29,6 @@ MARGIN_DEGREES = 0.5
 
 MARGIN_SHARE = 0.02
 """How much farther, as a share of the raster's width or height: its bounds are computed from points on its edges."""
-
-MOST_DEGREES = 1080.0
-"""Longitudes from minus to plus this are understood: three times around the globe."""
 
 GRID = 2.0**-24
 """Corners are put on multiples of this share of a pixel: what runs within rounding errors of a pixel's corner makes
@@ -99,10 +98,8 @@ class PixelPlane:
         """
         if area.is_empty:
             return area
-        west, _, east, _ = area.bounds
-        if not -MOST_DEGREES <= west <= east <= MOST_DEGREES:
-            reach = f"{west:.6g} to {east:.6g}"
-            raise Unplaceable(f"has longitudes from {reach}; send such between -{MOST_DEGREES:g} and {MOST_DEGREES:g}")
+        if (fault := longitude_fault(area)) is not None:
+            raise Unplaceable(fault)
         area = shapely.force_2d(area)
         try:
             parts = list(self._split(area)) if self._turn is None else list(self._repeated(area, self._turn))

@@ -256,7 +256,7 @@ class Uploads:
             self._open.add(identifier)
         return PartWriter(self._part(upload), upload, lambda: self._open.discard(identifier))
 
-    async def finish(self, identifier: str, sha256: str = "") -> Upload:
+    async def finish(self, identifier: str, sha256: str = "", *, may_be_empty: bool = False) -> Upload:
         """Keep a file of which all bytes have come; return it as complete.
 
         If the storage fails, what has come is kept on this machine, and `get` tries again.
@@ -267,10 +267,17 @@ class Uploads:
             Of the upload, whose writer is closed.
         sha256 : str
             Its checksum, where it is known; otherwise the file is read again.
+        may_be_empty : bool
+            Whether a file without bytes was meant; otherwise it is removed.
+
+        Raises
+        ------
+        InvalidBody
+            If it is empty.
         """
         async with self._finishing.setdefault(identifier, asyncio.Lock()):
             try:
-                done = await asyncio.to_thread(self._seal, identifier, sha256)
+                done = await asyncio.to_thread(self._seal, identifier, sha256, may_be_empty=may_be_empty)
                 if done is None:  # somebody else has just done it
                     return await self._stored(identifier) or _missing(identifier)
                 # The document comes last: before it, nobody finds the file.
@@ -337,12 +344,12 @@ class Uploads:
     def _is_all_here(self, staged: Upload) -> bool:
         return staged.id not in self._open and (staged.complete or 0 < staged.length == staged.size)
 
-    def _seal(self, identifier: str, sha256: str) -> Upload | None:
+    def _seal(self, identifier: str, sha256: str, *, may_be_empty: bool) -> Upload | None:
         """Have all of a file on the disk, and its checksum in its document."""
         upload = self._staged(identifier)
         if upload is None or upload.complete:
             return upload
-        if not upload.size:
+        if not upload.size and not may_be_empty:
             shutil.rmtree(self._staging / identifier, ignore_errors=True)
             raise InvalidBody("the file is empty; send its content as the body, or as the form field 'file'")
         with self._part(upload).open("rb") as file:

@@ -7,13 +7,13 @@ second to import, is loaded only then. A newer one is refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from graticule.db.schema import REVISION, Dialect, statements
-from graticule.db.sqlite import connect, sqlite3
+from graticule.db.sqlite import Connection, Error, connect, sqlite3
 from graticule.errors import InvalidSetting
 
 log = logging.getLogger("graticule.db")
@@ -33,9 +33,9 @@ def prepare_sqlite(path: Path) -> str | None:
     Raises
     ------
     InvalidSetting
-        If it was made by a newer version of Graticule.
+        If it was made by a newer version of Graticule, or cannot be opened.
     """
-    with closing(connect(path)) as connection:
+    with _opened(path) as connection:
         found = _revision_of(lambda sql: connection.execute(sql).fetchall(), "sqlite")
         _refuse_newer(found, "storage.home", str(path))
         if found is None:
@@ -98,7 +98,7 @@ def sqlite_revision(path: Path) -> str | None:
     """Return the revision of the database at `path`; None: there is none."""
     if not path.exists():
         return None
-    with closing(connect(path)) as connection:
+    with _opened(path) as connection:
         return _revision_of(lambda sql: connection.execute(sql).fetchall(), "sqlite")
 
 
@@ -111,6 +111,17 @@ def postgresql_revision(url: str) -> str | None:
             return _revision_of(lambda sql: connection.execute(sql).fetchall(), "postgresql")
     except psycopg.Error as error:
         raise InvalidSetting("database.url", f"the database cannot be used: {str(error).strip()}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Connection]:
+    """Open a SQLite database for a look at it; raises InvalidSetting where that cannot be done."""
+    try:
+        with closing(connect(path)) as connection:
+            yield connection
+    except Error as error:
+        reason = f"the database {str(path)!r} cannot be used: {error}; name a file of Graticule's own, or a new one in "
+        raise InvalidSetting("database.url", f"{reason}a folder that can be written to") from error
 
 
 def _revision_of(query: Callable[[str], list[Any]], dialect: Dialect) -> str | None:

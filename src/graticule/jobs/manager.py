@@ -40,7 +40,15 @@ from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Holds
 from graticule.jobs.job import Failure, Job, JobKey, Preparation, Source
 from graticule.jobs.ledger import Found, JobQuery, Ledger, Notice, Page
-from graticule.jobs.own_files import RESULT, NoSource, OwnFiles, missing_file, own_references, source_of
+from graticule.jobs.own_files import (
+    RESULT,
+    NoSource,
+    OwnFiles,
+    missing_file,
+    own_addresses,
+    own_references,
+    source_of,
+)
 from graticule.jobs.results import ResultStore
 from graticule.jobs.subscriptions import Subscription, Subscriptions
 from graticule.ogc.jobs import ENDED
@@ -119,6 +127,8 @@ class JobManager:
     """The jobs of one actor in one workspace."""
 
     workspace: str
+    at_root: bool
+    """True for the workspace whose resources have addresses without its name, too."""
     actor: str
     private: bool
     """True where actors are known by tokens: each then sees only its own jobs, unless it is an operator."""
@@ -158,13 +168,14 @@ class JobManager:
         sources: dict[str, Source] = {}
         faults = []
         actor = self.actor if self.private else None
-        for pointer, href, address in own_references(execute, base, "files"):
+        addresses = own_addresses(base, self.workspace, at_root=self.at_root)
+        for pointer, href, address in own_references(execute, addresses, "files"):
             place = self.uploads.place_of(address)
             if place is None or not await self.uploads.has(address, actor=actor):
                 faults.append(Fault(pointer, missing_file(href)))
             else:
                 places[href] = place
-        for pointer, href, address in own_references(execute, base, "jobs"):
+        for pointer, href, address in own_references(execute, addresses, "jobs"):
             if (named := RESULT.fullmatch(address)) is not None:
                 try:
                     sources[href] = source_of(await self.get(named["job"]), named)

@@ -21,6 +21,10 @@ RESULT = re.compile(r"(?P<job>[^/?#]+)/results(?:/(?P<output>[^/?#]+)(?:/(?P<ind
 """What follows ``/jobs/`` in the address of a result."""
 
 
+_LOOPBACK = re.compile(r"(?P<scheme>https?://)(?:localhost|127\.0\.0\.1|\[::1\])(?P<port>(?::[0-9]+)?)")
+"""An address of this machine as it is seen from itself, in one of three spellings."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnFiles:
     """What the service itself keeps of what the references of a request lead to."""
@@ -54,10 +58,31 @@ class NoSource(Exception):
     """An address of the service leads to no result that may be an input; the message says why."""
 
 
-def own_references(execute: Execute, base: str, kind: str) -> Iterator[tuple[str, str, str]]:
+def own_addresses(base: str, workspace: str, *, at_root: bool) -> tuple[str, ...]:
+    """Return the addresses under which a workspace is reached, and none under which another one is.
+
+    Parameters
+    ----------
+    base : str
+        The one that a request came to.
+    workspace : str
+        Its name.
+    at_root : bool
+        Whether it is the one that is served without its name, too.
+    """
+    long = f"/{workspace}/ogc-api"
+    root = base.removesuffix(long)
+    roots = ["", root]
+    if (loopback := _LOOPBACK.fullmatch(root)) is not None:
+        roots += [f"{loopback['scheme']}{host}{loopback['port']}" for host in ("localhost", "127.0.0.1", "[::1]")]
+    return ("", *(f"{one}{end}" for one in roots for end in ((long, "") if at_root else (long,))))
+
+
+def own_references(execute: Execute, addresses: Sequence[str], kind: str) -> Iterator[tuple[str, str, str]]:
     """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
+    prefixes = tuple(f"{address}/{kind}/" for address in addresses)
     for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in (f"{base}/{kind}/", f"/{kind}/"):
+        for prefix in prefixes:
             if href.startswith(prefix):
                 yield pointer, href, href.removeprefix(prefix)
                 break

@@ -249,8 +249,15 @@ def _check_position(position: Sequence[Any], place: str) -> None:
     if len(position) < 2:
         raise Malformed(Fault(place, "a position must hold two numbers or more"))
     for number in position:
-        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not _is_finite(number):
             raise Malformed(Fault(place, "a position must hold finite numbers only"))
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 # --- the same structure as a JSON schema -----------------------------------------------------------------------------

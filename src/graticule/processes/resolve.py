@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from graticule.data.fetch import RemoteFile, Undelivered, Unfetchable, fetch_to
+from graticule.data.globe import shape_of
 from graticule.data.tiff import Readable, needed_bytes
 from graticule.errors import Fault, InvalidInputs
 from graticule.ogc.common import CRS84, CRS84H
@@ -26,6 +27,7 @@ from graticule.ogc.processes import Input, ProcessDescription
 from graticule.processes.branches import meant
 from graticule.processes.formats import OCTETS, Alternative, essence
 from graticule.processes.inputs import (
+    MAX_DEPTH,
     SHOWN_FAULTS,
     AlternativeReader,
     GivenValue,
@@ -443,7 +445,7 @@ def _json_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         said = essence(content.media_type or "")
         if alternative.schema.get("type") != "string" or not (said in _VAGUE or said.startswith("text/")):
-            raise Unusable(Fault(pointer, f"the content is {content.describe()}, where JSON is wanted")) from error
+            raise Unusable(Fault(pointer, _no_json(content, error))) from error
         value = _text_of(content, path, chosen, pointer)
     reason = unfit(value)
     if reason is not None:
@@ -453,6 +455,17 @@ def _json_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: 
         raise Unusable(*faults)
     _check_meaning(alternative, value, pointer)
     return chosen.decode(GivenValue(pointer, value))
+
+
+def _no_json(content: _Content, error: Exception) -> str:
+    """Say what is wrong with content that was wanted as JSON: its kind, or else what the decoder met."""
+    if isinstance(error, RecursionError):
+        return f"the content nests deeper than {MAX_DEPTH} levels; send a flatter document"
+    if isinstance(error, msgspec.ValidationError):  # nothing but numbers is validated here
+        return "the content holds a number that is larger than any that is computed with; send smaller ones"
+    if not content.start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+        return f"the content is {content.describe()}, where JSON is wanted"
+    return f"the content begins like JSON, but is none: {error}"
 
 
 # --- what the values mean ------------------------------------------------------------------------------------------
@@ -493,10 +506,9 @@ def _crossings(value: Mapping[str, Any], pointer: str) -> Iterator[Fault]:
     if not polygons:
         return
     import shapely
-    from shapely.geometry import shape
 
     for place, one in polygons:
-        polygon = shape({"type": one["type"], "coordinates": _flat(one["coordinates"])})
+        polygon = shape_of(one)
         if not shapely.is_valid(polygon):
             reason = _crossing(shapely.is_valid_reason(polygon))
             yield Fault(
@@ -511,13 +523,6 @@ def _crossed(area: BaseGeometry) -> str:
         return next((f"/{place}{_crossed(one)}" for place, one in enumerate(area.geoms) if not one.is_valid), "")
     rings = [area.exterior, *area.interiors]
     return next((f"/{place}" for place, ring in enumerate(rings) if not ring.is_simple), "")
-
-
-def _flat(coordinates: Sequence[Any]) -> list[Any]:
-    """Return coordinates without heights, which not every position of a ring needs to have."""
-    if coordinates and not isinstance(coordinates[0], Sequence):
-        return list(coordinates[:2])
-    return [_flat(part) for part in coordinates]
 
 
 def _crossing(reason: str) -> str:

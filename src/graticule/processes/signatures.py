@@ -383,13 +383,22 @@ class ResultType:
         return cls(tuple(_overridden(one, chosen.get(one.name)) for one in results), named=True)
 
     def outputs_of(self, returned: Any, context: RunContext) -> Outputs:
-        """Return what a function returned as outputs; None is no output."""
-        if not self.outputs or returned is None:
+        """Return what a function returned as outputs; None is no output.
+
+        Raises
+        ------
+        ProcessFault
+            If it returned something other than it declares, or an output is missing that is wanted and not optional.
+        """
+        if not self.outputs:
             return {}
         found = _members_of(returned) if self.named else {self.outputs[0].name: returned}
-        return {
-            one.name: one.values(found[one.name], context) for one in self.outputs if found.get(one.name) is not None
-        }
+        given = [one for one in self.outputs if found.get(one.name) is not None]
+        for one in self.outputs:
+            if one not in given and one.description.min_occurs and one.name in context.wanted:
+                remedy = "let it return one, or declare it optional with '| None'"
+                raise ProcessFault(f"the process returned no {one.name!r}, which it declares; {remedy}")
+        return {one.name: one.values(found[one.name], context) for one in given}
 
 
 def _overridden(result: _Result, chosen: Output | str | None) -> _Result:
@@ -424,6 +433,8 @@ def _optional_if(hint: Any, optional: bool) -> Any:  # noqa: FBT001 - private, c
 
 
 def _members_of(returned: Any) -> Mapping[str, Any]:
+    if returned is None:
+        return {}
     if isinstance(returned, Mapping):
         return returned
     if isinstance(returned, tuple):

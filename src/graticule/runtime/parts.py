@@ -53,7 +53,7 @@ from graticule.jobs.leftovers import gather_logs
 from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager
 from graticule.jobs.messages import Described, ProcessRef
-from graticule.jobs.own_files import OwnFiles, own_references
+from graticule.jobs.own_files import OwnFiles, own_addresses, own_references
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
@@ -191,6 +191,7 @@ class Parts:
         files = self.uploads(visitor.workspace)
         jobs = JobManager(
             workspace=visitor.workspace,
+            at_root=visitor.workspace == self.settings.workspaces.default,
             actor=visitor.actor,
             private=bool(self.settings.security.tokens),
             operates=visitor.operates != "nothing",
@@ -387,11 +388,14 @@ async def build_parts(
             return encoded_policy
         # Whether they are there, and the actor's, was asked when the job was sent.
         execute, uploads = _execute.decode(job.request), parts.uploads(job.workspace)
-        places = {href: uploads.place_of(address) for _, href, address in own_references(execute, job.base, "files")}
-        found = OwnFiles(
-            places={href: place for href, place in places.items() if place is not None}, sources=job.own_sources()
-        )
-        return msgspec.json.encode(found.admitted(policy, job.workspace, results))
+        addresses = own_addresses(job.base, job.workspace, at_root=job.workspace == settings.workspaces.default)
+        places = {
+            href: place
+            for _, href, path in own_references(execute, addresses, "files")
+            if (place := uploads.place_of(path)) is not None
+        }
+        own = OwnFiles(places=places, sources=job.own_sources())
+        return msgspec.json.encode(own.admitted(policy, job.workspace, results))
 
     rules = _agent_rules(settings, kind)
     agent = Agent(

@@ -14,6 +14,9 @@ from pathlib import Path
 from graticule.errors import Fault, InvalidInputs
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST = 100
+"""Letters of a name: names of files are made of it."""
+
 _TAKEN = frozenset({"graticule", "test", "tests"})
 
 TEMPLATES = {
@@ -55,7 +58,7 @@ def make_plugin(name: str, parent: Path, *, reserved: Collection[str] = ()) -> S
     Raises
     ------
     InvalidInputs
-        If the name cannot be that of a package, or the folder exists.
+        If the name cannot be that of a package, or the folder exists or cannot be written.
     """
     if reason := _fault_of(name, reserved):
         raise InvalidInputs([Fault("/name", reason)])
@@ -64,12 +67,18 @@ def make_plugin(name: str, parent: Path, *, reserved: Collection[str] = ()) -> S
         raise InvalidInputs([Fault("/name", f"{str(folder)!r} exists; choose another name or remove it")])
     package = name.replace("-", "_")
     words = {"name": name, "package": package, "title": name.replace("-", " ").capitalize()}
-    return Scaffold(folder=folder, files=tuple(_written(folder, words)))
+    try:
+        return Scaffold(folder=folder, files=tuple(_written(folder, words)))
+    except OSError as error:
+        reason = f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder"
+        raise InvalidInputs([Fault("/parent", reason)]) from error
 
 
 def _fault_of(name: str, reserved: Collection[str]) -> str | None:
     if not _NAME.fullmatch(name):
         return f"{name!r} must be small letters, digits and single hyphens, beginning with a letter, e.g. 'my-process'"
+    if len(name) > _LONGEST:
+        return f"this has {len(name)} letters; choose a name of at most {_LONGEST}"
     package = name.replace("-", "_")
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         meaning = "is a word of the language Python"

@@ -49,8 +49,10 @@ _DAY = (
     "([1-9][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
     f"|{_LEAP}-02-29)"
 )
-MOMENT = rf"{_DAY}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,9}})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-"""An RFC 3339 instant from the year 1000 on, as a regular expression that knows the days of each month."""
+MOMENT = (
+    rf"{_DAY}T([01][0-9]|2[0-3]):([0-5][0-9]:[0-5][0-9]|59:60)(\.[0-9]{{1,9}})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
+"""An RFC 3339 instant from the year 1000 on, as a regular expression that knows days of months and leap seconds."""
 _END = rf"({MOMENT}|\.\.|)"
 DATETIME = Parameter(
     name="datetime",

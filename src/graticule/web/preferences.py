@@ -59,10 +59,14 @@ def parse_prefer(header: str) -> Preferences:
     wait: float | None = None
     returns: Literal["minimal", "representation"] | None = None
     unknown: list[str] = []
+    seen: set[str] = set()
     # Commas separate preferences; a semicolon is a parameter's by the RFC, but clients use it as a comma.
     for member in re.split(r"[,;]", header):
         name, _, value = member.partition("=")
         name, value = name.strip().lower(), value.strip().strip('"').lower()
+        if name in seen:  # the first one counts (section 2 of the RFC)
+            continue
+        seen.add(name)
         if name == RESPOND_ASYNC:
             respond_async = True
         elif name == "wait" and re.fullmatch(r"\d+(\.\d+)?", value):

@@ -60,6 +60,9 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.NotAcceptable: Problem(406, _own("not-acceptable"), "Not acceptable"),
     errors.ProvenanceNotAcceptable: Problem(406, f"{PART5}/prov-unsupported-format", "Not acceptable"),
     errors.UnsupportedMediaType: Problem(415, f"{PART2}/unsupported-media-type", "Unsupported media type"),
+    errors.UnsupportedEncoding: Problem(
+        415, _own("unsupported-content-encoding"), "Unsupported content encoding", {"Accept-Encoding": "identity"}
+    ),
     errors.KeyReused: Problem(422, _own("idempotency-key-reused"), "Idempotency key used before"),
     errors.UnsupportedSchema: Problem(422, f"{PART4}/unsupported-schema", "Unsupported schema"),
     errors.TooLarge: Problem(413, _own("too-large"), "Too large"),

@@ -22,6 +22,7 @@ from graticule.errors import (
     InvalidParameter,
     MalformedRequest,
     TooLarge,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )
 from graticule.ogc.common import JSON
@@ -41,8 +42,8 @@ _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 CURSOR_FORM = "[0-9a-f]{15}"
 
-_TOO_LARGE = "Number out of range"
-"""What msgspec says of a number that no float holds."""
+_TOO_LARGE = ("Number out of range", "Integer value out of range")
+"""What msgspec says of a number that no float holds, and of one with more digits than are read."""
 
 _CHECKED_BYTES = 64 << 10
 """Up to this size a document is read a second time, for members that it has twice: some microseconds for most."""
@@ -51,6 +52,8 @@ _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|[^u]|u(?![dD][89a-fA-F]).{4})|(?P<alone>\\u[dD][89a-fA-F]..)", re.DOTALL
 )
 """Escapes of a JSON text one by one; those of half a character have a name."""
+
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
@@ -276,8 +279,23 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
     content_type = (header(request, "content-type") or JSON).partition(";")[0].strip().lower()
     if content_type != JSON and not content_type.endswith("+json"):
         raise UnsupportedMediaType(content_type, [JSON])
+    check_charset(request)
     body = await read_json(request)
     return parse_body(body, kind), body
+
+
+def check_charset(request: Request) -> None:
+    """Raise UnsupportedMediaType if a JSON body says that it is not UTF-8 (RFC 8259, section 8.1)."""
+    found = _CHARSET.search(header(request, "content-type"))
+    if found is not None and found[1].lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(header(request, "content-type"), [f"{JSON} in UTF-8"])
+
+
+def check_encoding(request: Request) -> None:
+    """Raise UnsupportedEncoding if a body is compressed."""
+    encoding = header(request, "content-encoding").strip()
+    if encoding.lower() not in ("", "identity"):
+        raise UnsupportedEncoding(encoding)
 
 
 async def read_json(request: Request) -> bytes:
@@ -311,7 +329,7 @@ def parse_body(body: bytes, kind: type[T]) -> T:
         document = _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        if message == _TOO_LARGE:
+        if message in _TOO_LARGE:
             message, pointer = "the number is larger than any that is computed with", _pointer_to(body, _is_infinite)
         else:
             pointer = _pointer(_with_key(path.strip("`"), body, kind))
@@ -361,13 +379,34 @@ _members = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=
 """Numbers stay text, since only the names are looked at."""
 
 
-def _pointer_to(body: bytes, is_meant: Callable[[Any], bool]) -> str | None:
-    """Return where in a JSON document the first value or name of a kind stands; None if that cannot be found."""
+def _whole(text: str) -> float:
     try:
-        document = json.loads(body)
+        return int(text)
+    except ValueError:  # it has more digits than are read
+        return math.inf
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+_lenient = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
+
+
+def decode_leniently(text: str) -> Any:
+    """Return a JSON value with what is otherwise refused, to look for it; None if it is no JSON even so.
+
+    Numbers of any size are infinite, halves of characters stay.
+    """
+    try:
+        return _lenient.decode(text)
     except (ValueError, RecursionError):
         return None
-    waiting: list[tuple[str, Any]] = [("", document)]
+
+
+def _pointer_to(body: bytes, is_meant: Callable[[Any], bool]) -> str | None:
+    """Return where in a JSON document the first value or name of a kind stands; None if that cannot be found."""
+    waiting: list[tuple[str, Any]] = [("", decode_leniently(body.decode()))]
     while waiting:
         pointer, value = waiting.pop()
         if is_meant(value):
@@ -392,7 +431,18 @@ def _is_surrogate(value: Any) -> bool:
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
-    """Return the body of a request; raises TooLarge as soon as it is known to be larger than `limit` bytes."""
+    """Return the body of a request.
+
+    Raises
+    ------
+    UnsupportedEncoding
+        If it is compressed.
+    TooLarge
+        As soon as it is known to be larger than `limit` bytes.
+    InvalidBody
+        If it ends too early.
+    """
+    check_encoding(request)
     declared = header(request, "content-length")
     remedy = "send large inputs by reference: upload them to /files and give the href"
     if declared.isdigit() and int(declared) > limit:
@@ -424,7 +474,7 @@ def _with_key(path: str, body: bytes, kind: type[T]) -> str:
     before, mark, after = path.partition("[...]")
     if not mark:
         return path
-    document = holder = msgspec.json.decode(body)
+    document = holder = decode_leniently(body.decode())
     *way, last = re.findall(r"[^.\[\]]+", before.removeprefix("$"))
     for step in way:
         holder = holder[int(step)] if isinstance(holder, list) else holder[step]

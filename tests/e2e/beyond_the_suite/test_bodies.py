@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import httpx2
@@ -21,6 +22,9 @@ def send(http: httpx2.Client, body: bytes, path: str = "/processes/echo-all/exec
         pytest.param(b'{"inputs": {"number": -1e400}}', "/inputs/number", id="below"),
         pytest.param(b'{"inputs": {"array": [1, 1e999]}}', "/inputs/array/1", id="in an array"),
         pytest.param(b'{"inputs": {"object": {"value": {"a~/b": 1e999}}}}', "/inputs/object/value/a~0~1b", id="deep"),
+        pytest.param(
+            b'{"inputs": {"array": [1, %b]}}' % (b"9" * 5000), "/inputs/array/1", id="more digits than are read"
+        ),
     ],
 )
 def test_a_number_that_is_too_large_is_named(http: httpx2.Client, body: bytes, pointer: str) -> None:
@@ -94,3 +98,43 @@ def test_the_types_that_are_offered_are_named_once(http: httpx2.Client) -> None:
     assert answer.status_code == 406
     assert "application/json" in offered
     assert len(offered) == len(set(offered))
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs", "/processes/echo/jobs"])
+def test_a_number_of_too_many_digits_is_refused_wherever_it_stands(http: httpx2.Client, path: str) -> None:
+    body = b'{"outputs": {"string": 1}, "inputs": {"number": 1}, "more": [%b]}' % (b"9" * 5000)
+
+    assert send(http, body, path).status_code == 400
+
+
+def test_a_process_that_is_not_there_is_missing_whatever_is_sent(http: httpx2.Client) -> None:
+    assert_problem(send(http, b'{"inputs": {"number": %b}}' % (b"9" * 5000), "/processes/nope/execution"), 404)
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs", "/files?name=a.json"])
+def test_a_compressed_body_is_refused_with_the_encoding_that_is_read(http: httpx2.Client, path: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    answer = http.post(path, content=gzip.compress(b'{"inputs": {}}'), headers=headers)
+
+    assert_problem(answer, 415)
+    assert "Content-Encoding 'gzip'" in answer.json()["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs"])
+def test_json_in_another_encoding_than_utf_8_is_refused(http: httpx2.Client, path: str) -> None:
+    body = b'{"inputs": {"string": "\xe4"}}'
+
+    answer = http.post(path, content=body, headers={"Content-Type": "application/json; charset=latin-1"})
+
+    assert_problem(answer, 415)
+    assert "UTF-8" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8"])
+def test_utf_8_may_be_named(http: httpx2.Client, charset: str) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}", "Content-Encoding": "identity"}
+    body = '{"inputs": {"string": "ä"}, "outputs": {"string": {}}}'.encode()
+
+    assert http.post("/processes/echo-all/execution", content=body, headers=headers).json() == "ä"

@@ -1,6 +1,7 @@
 """A typed function becomes a process: what it says, what it takes, what it gives."""
 
 # No `from __future__ import annotations` here: the annotations of functions inside tests must be real.
+import dataclasses
 import enum
 import sys
 import types
@@ -360,6 +361,41 @@ def test_a_function_gets_typed_values(context: Context, hint: Any, sent: Any, ex
 
     assert got == expected
     assert type(got) is type(expected)
+
+
+class Pair(BaseModel):
+    left: int | None
+    right: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("hint", "returned", "missing"),
+    [
+        (str, None, "result"),
+        (list[int], None, "result"),
+        (Station, None, "name"),
+        (str | None, None, None),
+        (Pair, Pair(left=None), None),
+        (Pair, None, None),
+    ],
+    ids=str,
+)
+def test_only_an_optional_output_may_be_missing(
+    context: Context, hint: Any, returned: Any, missing: str | None
+) -> None:
+    def function() -> Any:
+        return returned
+
+    function.__annotations__["return"] = hint
+    made = process(function)
+    asked = dataclasses.replace(context, wanted=frozenset(made.description.outputs))
+
+    if missing is None:
+        assert made.run({}, asked) == {}
+    else:
+        with pytest.raises(ProcessFault, match=f"no '{missing}', which it declares"):
+            made.run({}, asked)
+    assert made.run({}, context) == {}, "nothing is wanted"
 
 
 def test_inline_content_becomes_a_file(context: Context) -> None:

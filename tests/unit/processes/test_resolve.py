@@ -297,7 +297,10 @@ def test_a_server_that_misnames_a_raster_is_forgiven(resolve: Callable[..., Any]
         pytest.param(HTML, "text/html", CSV, "text/csv", id="HTML page for a table"),
         pytest.param(HTML, "text/html", GEOMETRY, "where JSON is wanted", id="HTML page for a geometry"),
         pytest.param(b"\xff\xfe", "text/csv", CSV, "UTF-8", id="no text"),
-        pytest.param(b"[" * 100000, "application/json", GEOMETRY, "JSON", id="deeply nested JSON"),
+        pytest.param(b"[" * 100000, "application/json", GEOMETRY, "nests deeper than", id="deeply nested JSON"),
+        pytest.param(b'{"a": 1e999}', "application/json", GEOMETRY, "a number that is larger", id="number too large"),
+        pytest.param(b"[" + b"9" * 5000 + b"]", GEOJSON, GEOMETRY, "a number that is larger", id="too many digits"),
+        pytest.param(b'{"a": ', "application/json", GEOMETRY, "begins like JSON, but is none", id="cut JSON"),
     ],
 )
 def test_content_of_another_kind_is_named(

@@ -82,6 +82,7 @@ def test_geojson_and_shapely_understand_each_other() -> None:
         (Geometry, {"type": "Circle"}, "/type"),
         (Geometry, {"type": "Point", "coordinates": [1]}, "/coordinates"),
         (Geometry, {"type": "Point", "coordinates": [1, True]}, "/coordinates"),
+        (Geometry, {"type": "Point", "coordinates": [10**400, 1]}, "/coordinates"),
         (Geometry, {"type": "Point", "coordinates": "ab"}, "/coordinates"),
         (Geometry, {"type": "LineString", "coordinates": [[0, 0]]}, "/coordinates"),
         (Geometry, {"type": "MultiPolygon", "coordinates": [[[[0, 0], [1, 1], [0, 0]]]]}, "/coordinates/0/0"),

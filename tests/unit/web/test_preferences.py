@@ -33,3 +33,17 @@ def test_a_start_waits_only_if_it_is_preferred_or_there_is_no_other_way(controls
     mode = decide_start_mode(description, parse_prefer(prefer), 60)
 
     assert (mode.waits, mode.applied) == (waits, applied)
+
+
+@pytest.mark.parametrize(
+    ("header", "wait", "returns"),
+    [
+        ("wait=1, wait=5", 1, None),
+        ("wait=soon, wait=5", None, None),
+        ("return=minimal; RETURN=representation, wait=2", 2, "minimal"),
+    ],
+)
+def test_of_a_preference_that_is_repeated_the_first_counts(header, wait, returns):
+    prefer = parse_prefer(header)
+
+    assert (prefer.wait, prefer.returns) == (wait, returns)

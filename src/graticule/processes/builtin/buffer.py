@@ -28,6 +28,12 @@ PIECE_M = 50_000.0
 STEP_M = 10_000.0
 """Longest straight step along an edge, metres: an edge is straight in longitude and latitude, not on the globe."""
 
+MOST_STEPS = 500_000
+"""How many steps long edges may add to what was sent: under a minute of work."""
+
+FAR_M = 500_000.0
+"""With every such distance a step costs as much again, since its zone is so much longer, metres."""
+
 BEND = 1e-3
 """How far a step may leave such an edge, as a share of the distance."""
 
@@ -90,6 +96,7 @@ def buffer(
     zone = Zone(distance=distance, segments=segments)
     parts = _geometries(geojson)
     _check_geometries(parts)
+    _check_amount(parts, zone)
     found = []
     for number, part in enumerate(parts.values()):
         context.report(100 * number // len(parts), f"geometry {number + 1} of {len(parts)}")
@@ -110,7 +117,7 @@ def buffer(
 
 def _geometries(geojson: Geometry | Feature | FeatureCollection) -> dict[str, BaseGeometry]:
     """Return the geometries of a GeoJSON object by their places in it; features without one have none."""
-    from shapely.geometry import shape
+    from graticule.data.globe import shape_of
 
     if isinstance(geojson, Geometry):
         found: dict[str, Any] = {"": geojson}
@@ -120,12 +127,14 @@ def _geometries(geojson: Geometry | Feature | FeatureCollection) -> dict[str, Ba
         found = {
             f"/features/{number}/geometry": feature["geometry"] for number, feature in enumerate(geojson["features"])
         }
-    return {place: shape(dict(members)) for place, members in found.items() if members is not None}
+    return {place: shape_of(members) for place, members in found.items() if members is not None}
 
 
 def _check_geometries(parts: Mapping[str, BaseGeometry], *, pointer: str = "/inputs/geojson") -> None:
     """Raise InvalidInputs if there is nothing to buffer, or something that has no clear inside or place."""
     import shapely
+
+    from graticule.data.globe import longitude_fault
 
     if all(part.is_empty for part in parts.values()):
         raise InvalidInputs([Fault(pointer, "holds no geometry with coordinates; send one at least")])
@@ -133,7 +142,9 @@ def _check_geometries(parts: Mapping[str, BaseGeometry], *, pointer: str = "/inp
     for place, part in parts.items():
         where = f"{place} " if place else ""
         _, south, _, north = part.bounds if not part.is_empty else (0, 0, 0, 0)
-        if south < -90 or north > 90:
+        if (fault := longitude_fault(part)) is not None:
+            faults.append(Fault(pointer, where + fault))
+        elif south < -90 or north > 90:
             message = f"{where}has a latitude beyond 90 degrees; send longitude, then latitude (CRS84)"
             faults.append(Fault(pointer, message))
         elif not part.is_valid:
@@ -143,6 +154,21 @@ def _check_geometries(parts: Mapping[str, BaseGeometry], *, pointer: str = "/inp
             )
     if faults:
         raise InvalidInputs(faults)
+
+
+def _check_amount(parts: Mapping[str, BaseGeometry], zone: Zone, *, pointer: str = "/inputs/geojson") -> None:
+    """Raise InvalidInputs if edges are so long that to follow them would take minutes."""
+    import shapely
+
+    lines = (line for part in parts.values() for one in _simple_parts(part) for line in _lines(one))
+    steps = sum(int((_steps(shapely.get_coordinates(line), zone) - 1).sum()) for line in lines)
+    most = int(MOST_STEPS / (1 + zone.distance / FAR_M))
+    if steps > most:
+        message = (
+            f"has edges so long that they must be followed in {steps} more steps, where at most {most} are taken for "
+            f"a distance of {zone.distance:g} m; send shorter edges, or in several requests"
+        )
+        raise InvalidInputs([Fault(pointer, message)])
 
 
 def _geojson_of(area: BaseGeometry) -> dict[str, Any]:
@@ -201,10 +227,11 @@ def buffered(geometry: BaseGeometry, zone: Zone) -> BaseGeometry:
         if part.geom_type == "Point":
             areas.append(_circle(part.x, part.y, zone))
             continue
-        lines = [part] if part.geom_type == "LineString" else [part.exterior, *part.interiors]
         if part.geom_type == "Polygon":
             areas.append(_within_globe(part))
-        areas += [_piece(piece, zone) for line in lines for piece in _pieces(shapely.get_coordinates(line), zone)]
+        areas += [
+            _piece(piece, zone) for line in _lines(part) for piece in _pieces(shapely.get_coordinates(line), zone)
+        ]
     # GEOS leaves the mark of a division that it has dealt with itself, which numpy would warn of.
     with np.errstate(divide="ignore", invalid="ignore"):
         return shapely.orient_polygons(shapely.set_precision(shapely.union_all(areas), 10**-DECIMALS))
@@ -219,6 +246,13 @@ def _simple_parts(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
             yield from _simple_parts(part)
         elif not part.is_empty:
             yield shapely.force_2d(part)
+
+
+def _lines(part: BaseGeometry) -> list[BaseGeometry]:
+    """Return the lines of a point (none), a line or a polygon."""
+    if part.geom_type == "Polygon":
+        return [part.exterior, *part.interiors]
+    return [part] if part.geom_type == "LineString" else []
 
 
 def _geod() -> Any:
@@ -241,16 +275,9 @@ def _pieces(points: NDArray[Any], zone: Zone) -> Iterator[NDArray[Any]]:
     """Yield a line in pieces of about `PIECE_M`, with points close enough to bend; neighbours share a point."""
     import numpy as np
 
-    ends, starts = points[1:], points[:-1]
-    nearest_equator = np.minimum(np.abs(starts[:, 1]), np.abs(ends[:, 1]))
-    steps_m = _step(np.maximum(np.abs(starts[:, 1]), np.abs(ends[:, 1])), zone)
-    across = (starts[:, 1] * ends[:, 1]) < 0
-    shrink = np.cos(np.radians(np.where(across, 0, nearest_equator)))
-    lengths = DEGREE_M * np.hypot((ends[:, 0] - starts[:, 0]) * shrink, ends[:, 1] - starts[:, 1])
     piece: list[NDArray[Any]] = [points[:1]]
     held = 0.0
-    for start, end, length, step_m in zip(starts, ends, lengths, steps_m, strict=True):
-        steps = max(1, math.ceil(length / step_m))
+    for start, end, length, steps in zip(points[:-1], points[1:], _lengths(points), _steps(points, zone), strict=True):
         for share in np.arange(1, steps + 1) / steps:
             point = start + (end - start) * share
             piece.append(point[None, :])
@@ -260,6 +287,27 @@ def _pieces(points: NDArray[Any], zone: Zone) -> Iterator[NDArray[Any]]:
                 piece, held = [point[None, :]], 0.0
     if len(piece) > 1:
         yield np.concatenate(piece)
+
+
+def _lengths(points: NDArray[Any]) -> NDArray[Any]:
+    """Return how long the edges between points are at most, metres."""
+    import numpy as np
+
+    ends, starts = points[1:], points[:-1]
+    nearest_equator = np.minimum(np.abs(starts[:, 1]), np.abs(ends[:, 1]))
+    across = (starts[:, 1] * ends[:, 1]) < 0
+    shrink = np.cos(np.radians(np.where(across, 0, nearest_equator)))
+    lengths: NDArray[Any] = DEGREE_M * np.hypot((ends[:, 0] - starts[:, 0]) * shrink, ends[:, 1] - starts[:, 1])
+    return lengths
+
+
+def _steps(points: NDArray[Any], zone: Zone) -> NDArray[Any]:
+    """Return into how many steps each edge between points is cut."""
+    import numpy as np
+
+    step_m = _step(np.maximum(np.abs(points[1:, 1]), np.abs(points[:-1, 1])), zone)
+    steps: NDArray[Any] = np.maximum(1, np.ceil(_lengths(points) / step_m)).astype(int)
+    return steps
 
 
 def _step(latitude: Any, zone: Zone) -> Any:

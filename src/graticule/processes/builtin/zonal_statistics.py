@@ -120,14 +120,15 @@ def _raster_faults(dataset: DatasetReader, pointer: str) -> Iterator[Fault]:
 
 def _zone_faults(features: Sequence[Mapping[str, Any]], pointer: str) -> Iterator[Fault]:
     import shapely
-    from shapely.geometry import shape
+
+    from graticule.data.globe import shape_of
 
     if not features:
         yield Fault(pointer, "holds no features; send one polygon or more")
     for place, feature in enumerate(features):
         if feature.get("geometry") is None:
             continue
-        zone = shape(feature["geometry"])
+        zone = shape_of(feature["geometry"])
         if zone.geom_type not in {"Polygon", "MultiPolygon"}:
             yield Fault(pointer, f"features/{place} is a {zone.geom_type}; zones are Polygon or MultiPolygon")
         elif not zone.is_valid:
@@ -237,8 +238,7 @@ def _label(dataset: DatasetReader, band: int, wanted: Sequence[int]) -> str:
 
 def _zones(dataset: DatasetReader, features: Sequence[Mapping[str, Any]], pointer: str) -> list[BaseGeometry | None]:
     """Return the polygons of features on the pixels of the raster; None for a feature without geometry."""
-    from shapely.geometry import shape
-
+    from graticule.data.globe import shape_of
     from graticule.data.overlay import PixelPlane, Unplaceable
 
     faults: list[Fault] = []
@@ -248,7 +248,7 @@ def _zones(dataset: DatasetReader, features: Sequence[Mapping[str, Any]], pointe
         zone = None
         if feature.get("geometry") is not None:
             try:
-                zone = plane.place(shape(feature["geometry"]))
+                zone = plane.place(shape_of(feature["geometry"]))
             except Unplaceable as error:
                 faults.append(Fault(pointer, f"features/{place} {error}"))
         zones.append(zone)

@@ -23,6 +23,7 @@ from graticule.errors import (
     SyncTimeout,
     TooLarge,
     TooManyJobs,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.job import Job
@@ -72,8 +73,9 @@ EXECUTION_ANSWERS = (
     Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
 )
 EXECUTION_PROBLEMS = (
-    NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-    JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs, QueueHeld,
+    NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedEncoding, UnsupportedMediaType,
+    NotAcceptable, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
+    QueueHeld,
 )  # fmt: skip
 
 
@@ -86,8 +88,10 @@ EXECUTION_PROBLEMS = (
 )
 async def execute(request: Request) -> Response:
     """Run a process; answer at once with `respond-async`, otherwise when it ends or the wait is up."""
+    process_id = request.path_params["processID"]
+    workspace_of(request).jobs.catalog.get(process_id)  # without it, no body is right
     body, received = await read_body(request, Execute)
-    return await run(request, request.path_params["processID"], body, received)
+    return await run(request, process_id, body, received)
 
 
 async def run(request: Request, process_id: str, body: Execute, received: bytes) -> Response:

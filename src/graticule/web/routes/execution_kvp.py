@@ -24,8 +24,9 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.ogc.processes import Execute, Format, Input, ProcessDescription, WantedOutput
 from graticule.processes.formats import Alternative, alternatives_of
+from graticule.processes.inputs import escape, unfit
 from graticule.web.parameters import PREFER, PROCESS_ID
-from graticule.web.requests import visit_of, workspace_of
+from graticule.web.requests import decode_leniently, visit_of, workspace_of
 from graticule.web.routes.execution import EXECUTION_ANSWERS, run
 from graticule.web.routing import Parameter, Routes
 
@@ -66,6 +67,9 @@ async def execute_kvp(request: Request) -> Response:
     description = workspace_of(request).jobs.catalog.get(process_id).description
     query = read_query(request.url.query, description)
     execute = query.execute()
+    unread = [Fault(f"/inputs/{escape(name)}", why) for name, one in execute.inputs.items() if (why := unfit(one))]
+    if unread:
+        raise InvalidInputs([query.named(fault) for fault in unread])
     body = msgspec.json.encode(execute)
     depth = visit_of(request).parts.settings.limits.json_depth
     if body.count(b"[") + body.count(b"{") > depth and _depth(execute.inputs) > depth:
@@ -278,7 +282,7 @@ def _plain(text: str, schema: Mapping[str, Any]) -> _Found | None:
         case "string":
             return _Found(text)
         case "number" | "integer":
-            return _Found(msgspec.json.decode(text)) if _NUMBER.fullmatch(text) else None
+            return _Found(_json(text)) if _NUMBER.fullmatch(text) else None
         case "boolean":
             return _Found(text.lower() == "true") if text.lower() in ("true", "false") else None
         case "array":
@@ -317,10 +321,11 @@ def _wrapped(value: Any) -> Any:
 
 
 def _json(text: str) -> Any:
+    """Return the JSON value that a text is, with what is refused later: infinite numbers, halves of characters."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
+        return decode_leniently(text)
 
 
 def _depth(value: Any) -> int:

@@ -31,12 +31,22 @@ from graticule.errors import (
     NotAcceptable,
     StorageUnavailable,
     TooLarge,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UploadConflict,
 )  # fmt: skip
 from graticule.ogc.common import HTML, JSON, Document, Link, format_time
 from graticule.web.parameters import LIMIT, F
-from graticule.web.requests import base_of, check_parameters, header, limit_of, offset_of, visit_of, workspace_of
+from graticule.web.requests import (
+    base_of,
+    check_encoding,
+    check_parameters,
+    header,
+    limit_of,
+    offset_of,
+    visit_of,
+    workspace_of,
+)
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
 from graticule.web.routing import Answer, Parameter, Routes
 
@@ -106,9 +116,7 @@ class FileList(Document, frozen=True, kw_only=True):
         Parameter(name="name", description="Name of the file, if no header says it.", schema={"type": "string"}),
         _header("Content-Disposition", 'May give the name: `attachment; filename="dem.tif"`.'),
         _header("Tus-Resumable", "Of tus, which sends a file in parts: the version of the protocol.", enum=[TUS]),
-        _header(
-            "Upload-Length", "Bytes of the whole file; says that it comes in parts (tus).", pattern="^0*[1-9][0-9]*$"
-        ),
+        _header("Upload-Length", "Bytes of the whole file; says that it comes in parts (tus).", pattern="^[0-9]+$"),
         _header(
             "Upload-Metadata",
             "Of tus: `filename` and `filetype`, each followed by its value in base64.",
@@ -127,12 +135,13 @@ class FileList(Document, frozen=True, kw_only=True):
         ),
         Answer(status=412, description="Another version of tus is spoken here.", headers=("Tus-Version",)),
     ),
-    problems=(InvalidBody, InvalidParameter, TooLarge, StorageUnavailable),
+    problems=(InvalidBody, InvalidParameter, UnsupportedEncoding, TooLarge, StorageUnavailable),
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
     if (refused := _other_version(request)) is not None:
         return refused
+    check_encoding(request)
     told = _metadata(header(request, "upload-metadata"))
     content_type = request.headers.get("content-type", "")
     is_form = content_type.partition(";")[0].strip().lower() == _FORM
@@ -159,7 +168,13 @@ async def upload_file(request: Request) -> Response:
             schema={"type": "integer", "minimum": 0},
             required=True,
         ),
-        _header("Tus-Resumable", "Version of the protocol.", enum=[TUS]),
+        Parameter(
+            name="Tus-Resumable",
+            place="header",
+            description="Version of the protocol.",
+            schema={"type": "string", "enum": [TUS]},
+            required=True,
+        ),
     ),
     body=((_PART_TYPE, ""),),
     answers=(
@@ -173,6 +188,7 @@ async def upload_file(request: Request) -> Response:
         InvalidParameter,
         InvalidBody,
         UploadConflict,
+        UnsupportedEncoding,
         UnsupportedMediaType,
         TooLarge,
         StorageUnavailable,
@@ -180,7 +196,7 @@ async def upload_file(request: Request) -> Response:
 )
 async def continue_upload(request: Request) -> Response:
     """Send the next part of a file (tus)."""
-    if (refused := _other_version(request)) is not None:
+    if (refused := _other_version(request, unnamed="")) is not None:
         return refused
     upload = await _own(request)
     _require_part(request)
@@ -194,12 +210,10 @@ async def continue_upload(request: Request) -> Response:
 async def _create(request: Request, told: dict[str, str]) -> Response:
     """Take on a file that comes in parts; the first one may be in this request."""
     length = _number(request, "upload-length")
-    if length == 0:
-        raise InvalidParameter("Upload-Length", "0", "an empty file is of no use; send at least one byte")
     _refuse_larger(request, str(length))
     name = told.get("filename") or request.query_params.get("name") or ""
     upload = await asyncio.to_thread(_begin, request, name, told.get("filetype", ""), length)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _PART_TYPE:
+    if not length or request.headers.get("content-type", "").partition(";")[0].strip().lower() == _PART_TYPE:
         upload = await _take_part(request, upload.id, 0, length)
     return _kept(request, upload, {**_tus(upload), "upload-offset": str(upload.size)})
 
@@ -218,7 +232,7 @@ async def _take_part(request: Request, identifier: str, offset: int, length: int
     finally:
         await asyncio.to_thread(writer.close)
     if writer.size == length:
-        return await files.finish(identifier, writer.sha256)
+        return await files.finish(identifier, writer.sha256, may_be_empty=True)
     return await files.get(identifier)
 
 
@@ -557,14 +571,15 @@ def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
-def _other_version(request: Request) -> Response | None:
-    """Return the protocol's own answer to a version that is not spoken here; a request that names none is taken."""
-    if request.headers.get("tus-resumable", TUS) == TUS:
+def _other_version(request: Request, unnamed: str = TUS) -> Response | None:
+    """Return the protocol's own answer to a version that is not spoken here; one that names none means `unnamed`."""
+    if request.headers.get("tus-resumable", unnamed) == TUS:
         return None
     return Response(status_code=412, headers={"tus-version": TUS, "tus-resumable": TUS})
 
 
 def _require_part(request: Request) -> None:
+    check_encoding(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != _PART_TYPE:
         raise UnsupportedMediaType(content_type, [_PART_TYPE])

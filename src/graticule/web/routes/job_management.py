@@ -30,6 +30,7 @@ from graticule.errors import (
     SyncTimeout,
     TooLarge,
     TooManyJobs,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     UnsupportedSchema,
 )
@@ -47,6 +48,7 @@ from graticule.web.requests import (
     PROFILES,
     accept_of,
     base_of,
+    check_charset,
     check_parameters,
     header,
     parse_body,
@@ -98,7 +100,7 @@ _PREFER_CREATED = Parameter(
     schema={"type": "string"},
 )
 _GONE = (NoSuchJob, JobGone)
-_READ = (InvalidBody, TooLarge, UnsupportedMediaType, UnsupportedSchema)
+_READ = (InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema)
 _CHANGE_PROBLEMS = (
     *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked, LedgerUnavailable,
     StorageUnavailable,
@@ -196,7 +198,7 @@ async def change_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, QueueHeld,
+        UnsupportedEncoding, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, QueueHeld,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -362,7 +364,7 @@ async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
     ------
     InvalidParameter
         If a query parameter is not known.
-    UnsupportedMediaType, UnsupportedSchema
+    UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema
         If it is something else, by its headers or by its shape.
     InvalidBody
         If it is no JSON object.
@@ -372,6 +374,7 @@ async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
     media_type = header(request, "content-type").partition(";")[0].strip().lower()
     if media_type not in media_types:
         raise UnsupportedMediaType(media_type, media_types)
+    check_charset(request)
     body = await read_json(request)
     named = _check_schema(request)
     members = parse_body(body, dict[str, msgspec.Raw])

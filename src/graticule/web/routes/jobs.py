@@ -72,6 +72,7 @@ routes = Routes("Jobs")
 
 _TYPES = ("process",)
 _STATUSES = ("created", "accepted", "running", "successful", "failed", "dismissed")
+_FILLED = r"[^\s,]"
 _execute = msgspec.json.Decoder(Execute)
 _TAIL = 4096
 """Bytes of a log that the page of a job shows at first."""
@@ -96,7 +97,7 @@ def _filter(name: str, description: str, item: dict[str, object], example: objec
 
 _FILTERS = (
     _filter("type", "Kind of job; `process` are executions.", {"type": "string", "enum": list(_TYPES)}),
-    _filter("processID", "Only jobs of these processes.", {"type": "string"}),
+    _filter("processID", "Only jobs of these processes.", {"type": "string", "pattern": _FILLED}),
     _filter("status", "Only jobs of these statuses.", {"type": "string", "enum": list(_STATUSES)}),
     DATETIME,
     _filter("minDuration", "Only jobs that lasted at least so many seconds.", {"type": "integer", "minimum": 0}),
@@ -448,7 +449,7 @@ def _check_output(results: Results, name: str) -> None:
 
 
 def _job_query(query: QueryParams, limit: int) -> JobQuery:
-    types, statuses = list_parameter(query, "type"), list_parameter(query, "status")
+    types, statuses = _selected(query, "type"), _selected(query, "status")
     for name, values, known in (("type", types, _TYPES), ("status", statuses, _STATUSES)):
         for value in values:
             if value not in known:
@@ -461,7 +462,7 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
     return JobQuery(
         workspace="",
         types=types or _TYPES,
-        processes=list_parameter(query, "processID"),
+        processes=_selected(query, "processID"),
         statuses=statuses,  # type: ignore[arg-type]
         labels=labels,
         created_from=created_from,
@@ -473,9 +474,16 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
     )
 
 
+def _selected(query: QueryParams, name: str) -> tuple[str, ...]:
+    """Return the values of a filter; one that is empty would select everything, which nobody means."""
+    if not all(re.search(_FILLED, part) for part in query.getlist(name)):
+        raise InvalidParameter(name, "", "send a value, or leave the parameter out")
+    return list_parameter(query, name)
+
+
 def _duration(query: QueryParams, name: str, *, largest: bool) -> float | None:
     """Return a bound in seconds; of a list the one that lets most through."""
-    values = list_parameter(query, name)
+    values = _selected(query, name)
     for value in values:
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
             raise InvalidParameter(name, value, "use seconds, a number of at least 0")
@@ -503,4 +511,6 @@ def _interval(text: str | None) -> tuple[int | None, int | None]:
 def _instant(part: str, text: str) -> int:
     if not re.fullmatch(MOMENT, part):
         raise InvalidParameter("datetime", text, "use RFC 3339 with a zone, e.g. 2026-01-01T00:00:00Z")
-    return int(datetime.fromisoformat(part).timestamp() * 1e6)
+    # A leap second counts as the one that follows it.
+    moment = datetime.fromisoformat(part.replace(":59:60", ":59:59")).timestamp() + (":59:60" in part)
+    return int(moment * 1e6)

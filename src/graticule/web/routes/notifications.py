@@ -18,6 +18,7 @@ from graticule.errors import (
     NoSuchNotificationProfile,
     NotAcceptable,
     TooLarge,
+    UnsupportedEncoding,
     UnsupportedMediaType,
 )  # fmt: skip
 from graticule.jobs.agent import now
@@ -156,7 +157,7 @@ async def get_profile(request: Request) -> Response:
             headers=("Location",),
         ),
     ),
-    problems=(InvalidBody, TooLarge, UnsupportedMediaType, *_READING, LedgerUnavailable),
+    problems=(InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, *_READING, LedgerUnavailable),
 )
 async def put_profile(request: Request) -> Response:
     """Make or replace a notification profile; messages that still wait use the new credentials."""

@@ -209,6 +209,42 @@ def test_a_geometry_that_cannot_be_used_is_refused(run, geojson, said):
     assert said in fault.message
 
 
+@pytest.mark.parametrize(
+    ("geojson", "said"),
+    [
+        ({"type": "Point", "coordinates": [1e308, 1]}, "has longitudes from"),
+        ({"type": "Point", "coordinates": [1e16, 1]}, "send such between -1080 and 1080"),
+        ({"type": "Polygon", "coordinates": [[[1081, 1], [10811, 1], [10811, 2], [1081, 1]]]}, "from 1081 to 10811"),
+        ({"type": "LineString", "coordinates": [[0, 0], [1e9, 1]]}, "from 0 to 1e\\+09"),
+        ({"type": "LineString", "coordinates": [[-1080, 1], [1080, 1]]}, "has edges so long .* send shorter edges"),
+    ],
+    ids=["infinitely far", "far", "polygon", "line", "steps of some metres three times around the globe"],
+)
+def test_what_would_run_for_minutes_is_refused(run, geojson, said):
+    with pytest.raises(InvalidInputs, match=said):
+        result_of(run, geojson, 0.001)
+
+
+def test_a_line_three_times_around_the_globe_is_a_band(run):
+    line = {"type": "LineString", "coordinates": [[-540, 10], [540, 10]]}
+
+    result = result_of(run, line, 100_000)
+
+    assert shape(result).bounds == pytest.approx((-180, 9.1, 180, 10.9), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [[[0, 0], [1, 0, 5], [1, 1]], [[0, 0, 1, 2], [1, 0, 5, 6], [1, 1, 0, 0, 0]]],
+    ids=["some heights", "more numbers than heights"],
+)
+def test_what_follows_longitude_and_latitude_is_left_out(run, coordinates):
+    line = {"type": "LineString", "coordinates": coordinates}
+    flat = {"type": "LineString", "coordinates": [[0, 0], [1, 0], [1, 1]]}
+
+    assert result_of(run, line, 10_000) == result_of(run, flat, 10_000)
+
+
 @pytest.mark.parametrize("distance", [0, -5, 6_000_000])
 def test_the_description_allows_distances_above_zero_and_below_half_a_hemisphere(run, distance):
     with pytest.raises(InvalidInputs) as refusal:

@@ -55,6 +55,16 @@ def test_numbers_are_those_of_a_calculation_by_hand(run, small):
     assert 2 <= found["median"] <= 3
 
 
+def test_heights_may_stand_in_some_positions_or_be_more_than_one(run, small):
+    flat, high = zone(0, 0, 1.5, 2), zone(0, 0, 1.5, 2)
+    ring = high["geometry"]["coordinates"][0]
+    high["geometry"]["coordinates"] = [
+        [[*ring[0], 5], ring[1], [*ring[2], 5, 6], *map(list, ring[3:-1]), [*ring[0], 5]]
+    ]
+
+    assert statistics_of(run, small, high) == statistics_of(run, small, flat)
+
+
 def test_a_region_of_the_world_has_the_values_known(run, ndvi):
     [found] = statistics_of(run, ndvi[3], zone(8, 54.4, 11, 57.4), statistics=["count", "sum", "mean", "std", "min"])
 
