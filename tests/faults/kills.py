@@ -243,6 +243,8 @@ class Trial:
         self._killed = threading.Event()
         self._killed_at = 0.0
         self._ended = 0
+        self._failed = 0
+        """Jobs that were hit as often as they are tried, and left no mark of their end."""
         self._http = httpx2.Client(timeout=10, trust_env=False, verify=False)  # no certificates to be read
 
     @property
@@ -258,7 +260,7 @@ class Trial:
             with lock:
                 if len(self.jobs) >= number and self._killed.is_set():
                     return False
-                if len(self.jobs) - self._ended >= OPEN:
+                if len(self.jobs) - self._ended - self._failed >= OPEN:
                     return True
                 name, seconds = next(names), self._random.uniform(0.2, 3)
             inputs = {"name": name, "seconds": round(seconds, 3), "marks": str(self.marks)}
@@ -302,6 +304,8 @@ class Trial:
             if self._fleet.shared:
                 self._wait_until_true()
             self.figures.recovered_s[kind].append(time.monotonic() - self._killed_at)
+            with suppress(httpx2.HTTPError):
+                self._failed = sum(1 for _ in jobs_of(self._http, self._url, status="failed"))
             self._calm.set()
         self._killed.set()
 
