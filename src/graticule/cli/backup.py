@@ -31,7 +31,7 @@ def command(
     The server may run meanwhile. The database is copied first: whatever job is successful in it has its results, since
     those are stored before. To restore, stop the server and put the files back into its home.
     """
-    from graticule.runtime.parts import storage_folder
+    from graticule.runtime.home import storage_folder
 
     options = {"--home": ("storage.home", home), "--database": ("database.url", database)}
     settings = effective(config, options).settings
@@ -59,7 +59,7 @@ def command(
 
 def _copy_database(settings: Settings, folder: Path) -> Path:
     from graticule.db.sqlite import connect
-    from graticule.runtime.parts import database_path
+    from graticule.runtime.home import database_path
 
     if settings.database.url.startswith("postgresql"):
         target = folder / "database.dump"

@@ -37,7 +37,7 @@ def check(home: str | None, database: str | None, config: Path | None, *, as_jso
     """
     from graticule.db.database import postgresql_revision, sqlite_revision
     from graticule.db.schema import REVISION
-    from graticule.runtime.parts import database_path
+    from graticule.runtime.home import database_path
 
     settings = _settings(home, database, config)
     if settings.database.url.startswith("postgresql"):
@@ -66,7 +66,7 @@ def upgrade(home: str | None, database: str | None, config: Path | None, *, as_j
     """Make the database, or bring it to the revision of this version; a copy of the old one is kept."""
     from graticule.db.database import prepare_postgresql, prepare_sqlite
     from graticule.db.schema import REVISION
-    from graticule.runtime.parts import HomeLock, database_path
+    from graticule.runtime.home import HomeLock, database_path
 
     settings = _settings(home, database, config)
     if settings.database.url.startswith("postgresql"):

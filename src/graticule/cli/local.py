@@ -91,7 +91,7 @@ def _only(processes: list[Process], name: str) -> Process:
 def _refs(name: str, settings: Settings) -> Iterator[ProcessRef]:
     """Yield where such a process may be found; what is configured replaces what is built in, as in the server."""
     # Loaded here: these are the parts of a whole server, which `FILE.py:NAME` can do without.
-    from graticule.runtime.parts import builtin_refs, configured_refs
+    from graticule.runtime.published import builtin_refs, configured_refs
 
     yield from (ref for ref in reversed(configured_refs(settings)) if ref.id in ("", name))
     # The module that is named like the process first: the others need not be loaded then.

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import hmac
-import json
 import logging
 import os
 import shutil
 import sys
-import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from graticule.data.post import ReceiverPolicy, post
-from graticule.data.storage import Kept, Storage, read_all
-from graticule.data.storages.local import LocalStorage
+from graticule.data.storage import Storage
 from graticule.data.uploads import Uploads, renew_uploads
 from graticule.db.sealing import Seal, key_of_home
 from graticule.errors import (
-    ContentLost,
     GraticuleError,
-    HomeInUse,
     InvalidSetting,
     LedgerUnavailable,
     NoSuchWorkspace,
@@ -49,28 +41,26 @@ from graticule.jobs.holds import Hold, Holds, parse_scope
 from graticule.jobs.job import Job
 from graticule.jobs.ledger import Ledger, News
 from graticule.jobs.ledgers.sqlite import SqliteLedger
-from graticule.jobs.leftovers import gather_logs
 from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine, JobManager
-from graticule.jobs.messages import Described, ProcessRef
 from graticule.jobs.own_files import OwnFiles, own_addresses, own_references
 from graticule.jobs.queue import QueueRules
 from graticule.jobs.results import ResultStore
 from graticule.jobs.retention import Retention, RetentionRules
 from graticule.jobs.sealing import Sealer
 from graticule.jobs.subscriptions import SigningSecret, Subscriptions
-from graticule.jobs.trees import kill_strays
 from graticule.jobs.watching import Watchers
-from graticule.ogc.processes import Execute, Limits, ProcessDescription
-from graticule.plugins import find_entry_points
-from graticule.processes.catalog import BrokenPlugin, Catalog, Offer, PluginSource
+from graticule.ogc.processes import Execute
+from graticule.processes.catalog import Catalog, PluginSource
 from graticule.processes.inputs import ReferencePolicy
-from graticule.processes.limits import first_stated
 from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe, storage_probe
+from graticule.runtime.home import HomeLock, clear_scratch, database_path, make_home, make_samples, storage_folder
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
+from graticule.runtime.published import find_processes
+from graticule.runtime.storing import STAGING, check_storage, open_storage
 from graticule.runtime.tracing import Tracing, open_tracing
-from graticule.settings import Jobs, ProcessSettings, Settings
+from graticule.settings import Jobs, Settings
 from graticule.workspace import Operates, Workspace
 
 log = logging.getLogger("graticule")
@@ -78,29 +68,13 @@ log = logging.getLogger("graticule")
 _FETCH_S = 3600.0
 """Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
 
-_STRAYS_S = 2.0
-"""Seconds that the fork server of an earlier server has to end what runs below it."""
-
 _PRELOAD_S = 5.0
 """Seconds after the first answer until the fork server imports what most job processes want."""
-_SAMPLES_WAIT_S = 10
-"""Seconds that the samples of a new home wait at most for jobs to end."""
-
 _SWEEP_S = 600
 """Seconds between two sweeps of expired uploads."""
 
-_MARK_S = 2
-"""Seconds to wait for the mark of a storage that another server is about to write."""
-
 _LOST_WORKER_S = 24 * 3600
 """Seconds after which a worker that is not heard of is not expected back."""
-
-_STAGING = ".staging"
-"""Folder of uploads that are being sent, in that of the storage; no workspace has such a name."""
-_STORAGE_MARK = ".graticule"
-"""Key of what tells one storage from another."""
-_PROBES = ".probes"
-"""What the keys of files begin with by which storage is tried."""
 
 _execute = msgspec.json.Decoder(Execute)
 
@@ -181,7 +155,7 @@ class Parts:
     def uploads(self, workspace: str) -> Uploads:
         """Return the files of a workspace."""
         if workspace not in self._uploads:
-            staging = storage_folder(self.settings) / _STAGING / workspace
+            staging = storage_folder(self.settings) / STAGING / workspace
             self._uploads[workspace] = Uploads(
                 self.storage, f"{workspace}/uploads", staging=staging, samples=self.samples
             )
@@ -231,7 +205,7 @@ class Parts:
             self._in_background(self._keep_obeying())
         self.engine.agent.start()
         if not self.samples.is_dir():
-            self._in_background(_make_samples(self.samples, self.executor))
+            self._in_background(make_samples(self.samples, self.executor))
 
     def hear(self, news: News) -> None:
         """Hear what another process has changed in the ledger."""
@@ -340,14 +314,14 @@ async def build_parts(
     """
     home = settings.home
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
-    _make_home(home)
+    make_home(home)
     lock = HomeLock.take(home)
-    storage = await _open_storage(settings)
+    storage = await open_storage(settings)
     for workspace in settings.workspaces.names:
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     scratch = home / "scratch"
-    left = await asyncio.to_thread(_clear, scratch)
+    left = await asyncio.to_thread(clear_scratch, scratch)
     executor = await _open_executor(scratch, settings.jobs)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
@@ -445,9 +419,9 @@ async def build_parts(
     )
     ledger.listen(parts.hear)
     try:
-        await _find_processes(settings, plugins, executor, source)
+        await find_processes(settings, plugins, executor, source)
         if ledger.shared:
-            await _check_storage(ledger, storage, settings)
+            await check_storage(ledger, storage, settings)
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over(left))
@@ -538,222 +512,3 @@ def _notifications(settings: Settings, ledger: Ledger, metrics: Metrics) -> tupl
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
-
-
-async def _find_processes(
-    settings: Settings, plugins: Sequence[str], executor: Executor, source: PluginSource
-) -> None:  # fmt: skip
-    """Have every plug-in described in a process of its own: what its import does cannot harm the server."""
-    refs = [*builtin_refs(), *configured_refs(settings, plugins)]
-    for described in await executor.describe(refs):
-        if described.error:
-            target = described.ref.id or described.ref.target
-            log.error("plug-in %s cannot be loaded: %s", target, described.error)
-            source.broken.append(BrokenPlugin(reference=target, reason=described.error))
-            source.remove(described.ref.id)  # another process must not answer in its place
-        for offer in _offers(described, settings):
-            if offer.ref.python and shutil.which(offer.ref.python) is None:
-                reason = f"its Python {offer.ref.python} does not exist or cannot be run"
-                log.error("process %s is not offered: %s", offer.description.id, reason)
-                source.broken.append(BrokenPlugin(reference=offer.description.id, reason=reason))
-                source.remove(offer.description.id)
-                continue
-            source.add(offer)
-
-
-def builtin_refs() -> list[ProcessRef]:
-    """Return where the built-in processes are found."""
-    folder = resources.files("graticule.processes.builtin")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".py") and entry.name[0] != "_")
-    return [ProcessRef(target=f"graticule.processes.builtin.{name[:-3]}") for name in names]
-
-
-def configured_refs(settings: Settings, plugins: Sequence[str] = ()) -> list[ProcessRef]:
-    """Return where all others are found; what a later one has replaces what an earlier one or a built-in one has."""
-    refs = [ProcessRef(target=point.value) for point in find_entry_points("processes")]
-    for target in (*settings.processes.plugins, *plugins):
-        place, colon, name = target.partition(":")
-        if place.endswith(".py"):
-            place = str(Path(place).expanduser().absolute())  # job processes have other working folders
-        refs.append(ProcessRef(target=f"{place}{colon}{name}"))
-    for name, each in settings.processes.each.items():
-        if each.processor is not None:
-            target = str(each.processor.get("name", ""))
-            refs.append(
-                ProcessRef(
-                    kind="pygeoapi", target=target, id=name, options=json.dumps(each.processor), python=each.python
-                )
-            )
-    return refs
-
-
-def _offers(described: Described, settings: Settings) -> list[Offer]:
-    offers = []
-    default = _limits_of(settings.jobs)
-    stated_of_each = zip(described.documents, described.fresh, described.limits, described.requires, strict=True)
-    for document, fresh, stated, requires in stated_of_each:
-        description = msgspec.json.decode(document, type=ProcessDescription)
-        each = settings.processes.each.get(description.id)
-        python = each.python if each is not None else described.ref.python
-        ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
-        limits = first_stated(*([_limits_of(each)] if each is not None else []), stated, default)
-        offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits, requires=requires))
-    return offers
-
-
-def _limits_of(section: Jobs | ProcessSettings) -> Limits:
-    return Limits(**{name: getattr(section, name) for name in Limits.__struct_fields__})
-
-
-# --- the home folder --------------------------------------------------------------------------------------------------
-
-
-def _make_home(home: Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSetting("storage.home", f"{home} cannot be made: {error.strerror}") from error
-
-
-class HomeLock:
-    """Says that a running server owns a home folder, and which."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    @classmethod
-    def take(cls, home: Path) -> HomeLock:
-        path = home / "lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = path.read_text().strip()
-            os.close(descriptor)
-            raise HomeInUse(str(home), int(owner) if owner.isdigit() else 0) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        return cls(descriptor)
-
-    def release(self) -> None:
-        """Let the home go; a killed server's is let go by the system."""
-        os.close(self._descriptor)
-
-
-def database_path(settings: Settings) -> Path:
-    """Return where the SQLite database lies."""
-    url = settings.database.url
-    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else settings.home / "graticule.db"
-
-
-def storage_folder(settings: Settings) -> Path:
-    """Return where results and uploads lie."""
-    return Path(settings.storage.folder).expanduser() if settings.storage.folder else settings.home / "storage"
-
-
-def _make_storage(settings: Settings) -> Storage:
-    chosen = settings.storage
-    if not chosen.url:
-        return LocalStorage(storage_folder(settings))
-    from graticule.data.storages.s3 import Bucket, S3Storage  # its library costs 16 MiB that a folder need not pay
-
-    place = urlsplit(chosen.url)
-    return S3Storage(
-        Bucket(
-            name=place.netloc,
-            prefix=place.path.strip("/"),
-            endpoint=chosen.endpoint,
-            region=chosen.region,
-            access_key_id=chosen.access_key_id,
-            secret_access_key=chosen.secret_access_key,
-        )
-    )
-
-
-async def _open_storage(settings: Settings) -> Storage:
-    """Return the storage once a file was written there and read back; a service that cannot is of no use."""
-    storage = _make_storage(settings)
-    probe = Kept(storage=storage, key=f"{_PROBES}/{uuid.uuid4().hex}")
-    content = os.urandom(64)
-    try:
-        # Uploads gather there, wherever they are kept afterwards.
-        await asyncio.to_thread(storage_folder(settings).mkdir, parents=True, exist_ok=True)
-        await storage.store_content(content, probe.key)
-        if await read_all(probe) != content:
-            raise InvalidSetting("storage.url", "a file that was written there is another one when it is read back")
-        await storage.remove(probe.key)
-    except OSError as error:
-        raise InvalidSetting("storage.folder", f"it cannot be made: {error.strerror or error}") from error
-    except StorageUnavailable as error:
-        raise InvalidSetting(
-            error.setting, f"{error.reason}: a small file could not be written and read back"
-        ) from error
-    except ContentLost as error:
-        raise InvalidSetting(
-            "storage.url", "a file that was written there is not there when it is read back"
-        ) from error
-    return storage
-
-
-def _clear(scratch: Path) -> Path:
-    """End job processes of an earlier server that outlived it; return where the logs lie, which are all that stays."""
-    if scratch.exists() and (killed := kill_strays(scratch, patience=_STRAYS_S)):
-        log.warning("%d processes of jobs of an earlier server still ran; they were ended", killed)
-    return gather_logs(scratch)
-
-
-async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
-    """Refuse a storage that is not the one which the other servers and workers of this database use."""
-    mark = Kept(storage=storage, key=_STORAGE_MARK)
-    mine, proposed = await _read_mark(mark), uuid.uuid4().hex
-    theirs = await ledger.mark("storage", mine or proposed)
-    if mine is None and theirs == proposed:
-        await storage.store_content(theirs.encode(), mark.key)
-        return
-    for _ in range(_MARK_S):  # whoever was first may be about to write it
-        if mine is not None:
-            break
-        await asyncio.sleep(1)
-        mine = await _read_mark(mark)
-    if mine != theirs:
-        place = settings.storage.url or storage_folder(settings)
-        raise InvalidSetting(
-            "storage.url" if settings.storage.url else "storage.folder",
-            f"{place} is not the storage that the other servers of this database use; name one that all of them reach, "
-            "the same for all",
-        )
-
-
-async def _read_mark(mark: Kept) -> str | None:
-    try:
-        return (await read_all(mark)).decode().strip()
-    except ContentLost:
-        return None
-
-
-async def _make_samples(folder: Path, executor: Executor) -> None:
-    """Generate the sample data in a process of its own: the server itself never loads raster libraries.
-
-    It takes a second of a processor, so it lets jobs go before, if they come at once and do not go on for long.
-    """
-    for _ in range(_SAMPLES_WAIT_S):
-        await asyncio.sleep(1)
-        if executor.free == executor.places:
-            break
-    unfinished = folder.with_name("samples.unfinished")
-    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
-    call = "from graticule.processes.samples import generate_samples; generate_samples(Path(sys.argv[1]))"
-    code = f"import sys; from pathlib import Path; sys.path[:] = {sys.path!r}; {call}"
-    # In a session of its own, so that Ctrl-C does not reach it, and giving way to whoever asks for something meanwhile.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", f"import os; os.nice(15); {code}", str(unfinished), start_new_session=True
-    )
-    try:
-        if await process.wait() == 0:
-            unfinished.rename(folder)
-        else:
-            log.error("the sample data could not be generated in %s", folder)
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
