@@ -157,6 +157,8 @@ def test_a_job_whose_process_is_killed_runs_again_and_says_so(http: httpx2.Clien
     (attempt,) = status["attempts"]
     assert "SIGKILL" in attempt["reason"]
     assert attempt["started"] <= attempt["ended"]
+    page = http.get(f"/jobs/{job}", headers={"Accept": "text/html"}).text
+    assert f"/jobs/{job}/logs/process?attempt=1" in page
 
 
 def test_the_jobs_of_a_lost_worker_run_elsewhere(postgres: Postgres, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ function listen() {
   source.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
   source.addEventListener("log", (event) => {
     place.dataset.offset = event.lastEventId.split("/")[1];
-    if (!showLog(JSON.parse(event.data).text)) look();
+    const { offset, text } = JSON.parse(event.data);
+    if (offset === 0) document.querySelector("#log")?.replaceChildren(); // of another attempt than what was shown
+    if (!showLog(text)) look();
   });
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED) return; // it comes again by itself
