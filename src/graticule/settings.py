@@ -274,9 +274,10 @@ class Storage(Section, frozen=True, kw_only=True):
     """Hours after which an uploaded file is removed. 0: never."""
 
     min_free_mib: Count = 64
-    """MiB that the disks of home and storage must have left; with less, `/health` says that the service is not ready.
+    """MiB that the disks of home and storage must have left.
 
-    A ledger on a full disk can keep nothing, and it is better to be told before. 0: no such limit.
+    With less, no job is taken or begun and `/health` says why: jobs on a full disk would fail. Jobs that run go on. 0:
+    until the last byte is taken.
     """
 
 

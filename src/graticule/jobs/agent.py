@@ -146,6 +146,7 @@ class Agent:
         self._again = False
         self._reserved = 0
         self._ahead_from = 0.0
+        self.lacking = ""
         self._pace = 0.0
         self._started_work = False
         self._idle = asyncio.Event()
@@ -155,6 +156,15 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeping = asyncio.get_running_loop().create_task(self._keep_leases())
         self._telling = asyncio.get_running_loop().create_task(self._tell_others())
+
+    def lack(self, reason: str) -> None:
+        """Begin nothing while this machine lacks something that every job needs, as room on a disk; empty: go on."""
+        before, self.lacking = self.lacking, reason
+        if reason and not before:
+            log.error("no job is begun: %s", reason)
+        elif before and not reason:
+            log.warning("jobs are begun again")
+            self.wake(look=self._ledger.shared)
 
     # --- admitting --------------------------------------------------------------------------------------------------
 
@@ -188,7 +198,7 @@ class Agent:
 
     def _is_next_in_line(self, job: Job) -> bool:
         """Whether a new job may begin before all others that wait, as far as is known here."""
-        if self._closing or not self.fits(job):
+        if self._closing or self.lacking or not self.fits(job):
             return False
         rules = self.rules.queue
         if self._ledger.shared:  # limits hold for all agents together, and only the ledger can count them
@@ -297,7 +307,7 @@ class Agent:
         look : bool
             Ask a shared ledger even if nobody has said that something waits there.
         """
-        if self._closing or not self._started_work:
+        if self._closing or self.lacking or not self._started_work:
             return
         if self._claiming:
             self._again = True
@@ -702,6 +712,8 @@ class Agent:
             if due:
                 elapsed = 0.0
                 self._look_around()
+                if self._ledger.shared:
+                    self._executor.watch(renewed + self.rules.lease_s * _CUT_OFF - time.monotonic())
             news = [job for job in self._running.values() if due or written.get(job.id) != job.updated]
             written = {job.id: job.updated for job in self._running.values()}
             if not self._running:

@@ -81,6 +81,12 @@ class Executor(Protocol):
     def start(self, assignment: Assignment, listener: Listener) -> None:
         """Begin a job; there must be a free place."""
 
+    def watch(self, seconds: float) -> None:
+        """End all job processes if this is not said again within so many seconds: who says it may be frozen.
+
+        Others begin the same jobs when its leases have ended, and nothing of them may go on by then.
+        """
+
     @property
     def room_ahead(self) -> int:
         """How many more jobs may be handed over ahead, if they are as short as the latest ones were; else 0."""

@@ -29,6 +29,7 @@ from graticule.errors import (
     ResultNotAvailable,
     ResultNotReady,
     ResultsExpired,
+    StorageUnavailable,
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
@@ -200,9 +201,7 @@ class JobManager:
             If an operator has none taken, or begun while a client waits for it.
         """
         offer = self._check(process_id, request)
-        self.engine.holds.check_open(self.workspace, process_id)
-        if request.prompt:
-            self.engine.holds.check_prompt(self.workspace, process_id)
+        self._check_doors(process_id, prompt=request.prompt)
         job = self._new(offer, request)
         end = self.engine.feed.end_of(job.key) if request.sync else None
         job, kept = self.engine.agent.admit(job)
@@ -269,7 +268,9 @@ class JobManager:
         start: int | None = None
         if offered and slots and agent.pace_s and hold is None:
             start = max(job.not_before, ledger.clock() + int(agent.pace_s * 1e6 * position / slots))
-        return Place(position=position, start=start, offered=offered, held="" if hold is None else hold.sentence)
+        return Place(
+            position=position, start=start, offered=offered, held=agent.lacking if hold is None else hold.sentence
+        )
 
     def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
@@ -289,6 +290,14 @@ class JobManager:
         if faults:
             raise InvalidInputs(faults)
         return offer
+
+    def _check_doors(self, process_id: str, *, prompt: bool) -> None:
+        """Raise QueueHeld or StorageUnavailable if no job is taken now."""
+        if lacking := self.engine.agent.lacking:
+            raise StorageUnavailable(lacking, "storage.min_free_mib")
+        self.engine.holds.check_open(self.workspace, process_id)
+        if prompt:
+            self.engine.holds.check_prompt(self.workspace, process_id)
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
         at, subscription, files = now(), request.subscription, request.files
@@ -374,9 +383,7 @@ class JobManager:
         subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
         offer = self._check(job.process, request)
-        self.engine.holds.check_open(self.workspace, job.process)
-        if waits and not offer.description.allows_async:
-            self.engine.holds.check_prompt(self.workspace, job.process)
+        self._check_doors(job.process, prompt=waits and not offer.description.allows_async)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
             "accepted", at=now(), version=offer.description.version, requires=offer.requires, sources=sources

@@ -18,6 +18,8 @@ job leaves behind is recognised even when nobody is left who knows of it."""
 _PAGE_KIB = os.sysconf("SC_PAGESIZE") >> 10
 _ROUND = 0.002
 """Seconds until killed processes are looked for again."""
+_ADOPTING = 0.1
+"""Seconds until it is looked again for what was adopted."""
 
 
 class Entry(NamedTuple):
@@ -129,6 +131,43 @@ def kill_strays(scratch: Path, *, patience: float = 0.0, seconds: float = 2.0) -
         killed |= found
         time.sleep(_ROUND)
     return len(killed)
+
+
+def end_adopted(seconds: float = 3.0) -> None:
+    """Kill what this process has adopted, and all below it, and bury it: its children in other sessions than its own.
+
+    That holds for whatever a job has started, even without a variable of its environment: each job process begins a
+    session. It takes a while until all of them are here, for each of its ancestors must have ended.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        table = read_table()
+        adopted = [
+            entry for entry in below(os.getpid(), table) if entry.parent == os.getpid() and _is_foreign(entry.pid)
+        ]
+        _kill_all(lambda: [*adopted, *(one for entry in adopted for one in below(entry.pid))])  # noqa: B023 - called now
+        for pid in _children():
+            if _is_foreign(pid):
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        time.sleep(_ADOPTING)
+
+
+def _children() -> list[int]:
+    """Return the children of this process, ended ones that nobody has buried among them."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a kernel without this list, or a thread that has ended
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _is_foreign(pid: int) -> bool:
+    """Whether a process is in another session than this one."""
+    try:
+        return os.getsid(pid) != os.getsid(0)
+    except ProcessLookupError:
+        return False
 
 
 def _kill_all(find: Callable[[], Collection[Entry]]) -> set[Entry]:

@@ -4,7 +4,8 @@ It is started by exec before anything else, so it has no threads and none of the
 job processes need (once they are asked for), so that a forked one is warm and shares its memory. It does nothing else.
 
 Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path, "python":
-path, "group": path}`` with what the job process is given open attached, and ``{"preload": [module, …]}``; it tells
+path, "group": path}`` with what the job process is given open attached, ``{"preload": [module, …]}`` and ``{"watch":
+seconds}``, after which all job processes end if it is not said again; it tells
 ``{"forked": number, "pid": pid}`` and ``{"ended": pid, "status": wait status}``. A Python that is named is started in
 the forked process, a control group that is named is entered.
 
@@ -19,6 +20,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -49,6 +51,7 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
     prctl.become_subreaper()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the agent decides what it means
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # so does Ctrl-Z, which would leave jobs that nobody looks after
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -60,13 +63,15 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
         selector.register(wake_read, selectors.EVENT_READ)
         pids: set[int] = set()
         later: list[str] = []
+        watch = _Watch()
         while True:
-            ready = selector.select(0 if later else None)
+            ready = selector.select(0 if later else watch.left)
+            watch.look()
             for key, _ in ready:
                 if key.fd == wake_read:
                     os.read(wake_read, 4096)
                     _reap(control, pids)
-                elif not _serve(control, pids, later, (wake_read, wake_write)):
+                elif not _serve(control, pids, later, watch, (wake_read, wake_write)):
                     trees.kill_below(os.getpid())
                     return
             if later and not ready:
@@ -74,7 +79,31 @@ def main(descriptor: int, modules: Sequence[str] = ()) -> None:
                 _preload(later.pop(0), last=not later)
 
 
-def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple[int, int]) -> bool:
+class _Watch:
+    """Ends all job processes when the agent has not said for too long that it lives: it may be frozen."""
+
+    def __init__(self) -> None:
+        self._until = math.inf
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until then; None: the agent has not asked for it."""
+        return None if self._until == math.inf else max(0.0, self._until - time.monotonic())
+
+    def put_off(self, seconds: float) -> None:
+        """Let it be so many seconds from now."""
+        self._until = time.monotonic() + seconds
+
+    def look(self) -> None:
+        """End them if it is time; then it is quiet until the agent speaks again."""
+        if time.monotonic() > self._until:
+            self._until = math.inf
+            trees.kill_below(os.getpid())
+
+
+def _serve(
+    control: socket.socket, pids: set[int], later: list[str], watch: _Watch, wake: tuple[int, int]
+) -> bool:  # fmt: skip
     """Answer one packet; False when the agent is gone."""
     try:
         data, ancillary, *_ = control.recvmsg(1 << 16, socket.CMSG_SPACE(child.GIVEN * array.array("i").itemsize))
@@ -83,6 +112,9 @@ def _serve(control: socket.socket, pids: set[int], later: list[str], wake: tuple
     if not data:
         return False
     request = json.loads(data)
+    if "watch" in request:
+        watch.put_off(request["watch"])
+        return True
     if "preload" in request:
         later += request["preload"]
         return True
@@ -107,7 +139,8 @@ def _become_child(
     status = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_DFL)
         control.close()
         for wake_fd in wake:
             os.close(wake_fd)

@@ -123,12 +123,14 @@ def blocking_probe(look: Callable[[], str | None]) -> Probe:
 
 def disk_probe(folders: Mapping[str, Path], least_mib: int) -> Probe:
     """Return what looks whether disks have room; `folders` by what they are for."""
+    return blocking_probe(lambda: lack_of_room(folders, least_mib))
 
-    def look() -> str:
-        for purpose, folder in folders.items():
-            free = shutil.disk_usage(folder).free >> 20
-            if free < least_mib:
-                return f"the disk of the {purpose} has {free} MiB left; free some, at least {least_mib} MiB are needed"
-        return ""
 
-    return blocking_probe(look)
+def lack_of_room(folders: Mapping[str, Path], least_mib: int) -> str:
+    """Return which disk has too little room, and what to do; empty: none. Raises OSError."""
+    for purpose, folder in folders.items():
+        usage = shutil.disk_usage(folder)
+        if usage.free >> 20 < least_mib or not usage.free:
+            least = f", at least {least_mib} MiB are needed" if least_mib else ""
+            return f"the disk of the {purpose} has {usage.free >> 20} MiB left; free some{least}"
+    return ""

@@ -53,7 +53,7 @@ from graticule.jobs.watching import Watchers
 from graticule.ogc.processes import Execute
 from graticule.processes.catalog import Catalog, PluginSource
 from graticule.processes.inputs import ReferencePolicy
-from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_probe, storage_probe
+from graticule.runtime.health import Health, blocking_probe, disk_probe, lack_of_room, ledger_probe, storage_probe
 from graticule.runtime.home import HomeLock, clear_scratch, database_path, make_home, make_samples, storage_folder
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
@@ -70,6 +70,9 @@ _FETCH_S = 3600.0
 
 _PRELOAD_S = 5.0
 """Seconds after the first answer until the fork server imports what most job processes want."""
+_DISKS_S = 1
+"""Seconds between two looks at the room on disks."""
+
 _SWEEP_S = 600
 """Seconds between two sweeps of expired uploads."""
 
@@ -201,6 +204,7 @@ class Parts:
         if isinstance(self.executor, LocalExecutor):
             asyncio.get_running_loop().call_later(_PRELOAD_S, self.executor.preload)
         self._in_background(self.metrics.watch_loop())
+        self._in_background(self._watch_disks())
         if self.ledger.shared:
             self._in_background(self._keep_obeying())
         self.engine.agent.start()
@@ -262,6 +266,18 @@ class Parts:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _watch_disks(self) -> None:
+        """Have no job begun while a disk has too little room."""
+        storage = self.settings.storage
+        folders = {"home": self.settings.home, "storage": storage_folder(self.settings)}
+        while True:
+            try:
+                reason = await asyncio.to_thread(lack_of_room, folders, storage.min_free_mib)
+            except OSError as error:
+                reason = f"the disk of home or storage cannot be looked at ({error.strerror})"
+            self.engine.agent.lack(reason)
+            await asyncio.sleep(_DISKS_S)
 
     async def _sweep(self) -> None:
         """Remove uploads that have expired, now and then; a reader is refused them at once anyway."""
@@ -453,7 +469,7 @@ async def _open_executor(scratch: Path, jobs: Jobs) -> Executor:
         idle_s=jobs.idle_s,
     )
     if jobs.executor == "local":
-        return LocalExecutor(scratch, limits, find_groups())
+        return LocalExecutor(scratch, limits, find_groups(), adopts=True)
     from graticule.jobs.executors.dask import DaskExecutor, DaskRules
 
     rules = DaskRules(scheduler=jobs.dask_scheduler, workers=jobs.workers, lease_s=jobs.lease_s, keeping=limits)

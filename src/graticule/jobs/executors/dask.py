@@ -135,6 +135,9 @@ class DaskExecutor:
         self._runs[run.job.id] = self._tickets[run.ticket] = run
         self._in_background(self._look_after(run))
 
+    def watch(self, seconds: float) -> None:
+        """Each keeper has its own way to find out: it hears nothing more of this agent."""
+
     @property
     def room_ahead(self) -> int:
         return 0

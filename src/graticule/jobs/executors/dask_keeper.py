@@ -349,6 +349,7 @@ class _Keeper:
         """Do what the agent says, until it is heard no more."""
         while True:
             message = await hear_from_agent(self._comm, self._order.silence_s)
+            self._executor.watch(self._order.silence_s)  # this process may be frozen, too
             if isinstance(message, Stop):
                 self._executor.stop(self._job.id, message.why)
             elif isinstance(message, Taken):

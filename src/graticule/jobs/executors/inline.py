@@ -71,6 +71,9 @@ class InlineExecutor:
     def start(self, assignment: Assignment, listener: Listener) -> None:
         self._current = _Run(assignment, listener, self._scratch / assignment.job.id, self._attempts, self._released)
 
+    def watch(self, seconds: float) -> None:
+        """Nothing outlives this process that would have to be ended."""
+
     @property
     def room_ahead(self) -> int:
         return 0

@@ -96,14 +96,20 @@ class LocalExecutor:
         How many, and how long they are kept.
     groups : Groups, optional
         Where the kernel keeps job processes below their memory limit; without, it is measured now and then.
+    adopts : bool
+        Whether this process adopts what a fork server that was killed leaves behind, and nothing else: then that is
+        ended.
     """
 
-    def __init__(self, scratch: Path, limits: LocalLimits, groups: Groups | None = None) -> None:
+    def __init__(
+        self, scratch: Path, limits: LocalLimits, groups: Groups | None = None, *, adopts: bool = False
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._scratch = scratch
         self._jobs = str(scratch / "jobs")
         self._limits = limits
         self._groups = groups
+        self._adopts = adopts
         self._idle: dict[Key, list[Child]] = {}
         self._busy: dict[str, Child] = {}
         self._ahead: dict[str, Child] = {}
@@ -153,6 +159,10 @@ class LocalExecutor:
         child.begin(Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
             self._watch = self._loop.call_later(_LOOK, self._look)
+
+    def watch(self, seconds: float) -> None:
+        with contextlib.suppress(OSError):  # it is gone; the next one is told
+            self._control.send(json.dumps({"watch": seconds}).encode())
 
     @property
     def room_ahead(self) -> int:
@@ -309,6 +319,8 @@ class LocalExecutor:
                 detail = "the fork server of the job's process was killed, and the process with it"
                 child.why = Failure(cause="lost worker", detail=detail, transient=True)
         trees.kill_strays(self._scratch)
+        if self._adopts:
+            self._in_background(asyncio.to_thread(trees.end_adopted))
         for child in self._by_pid.values():
             child.exited.set()
         self._by_pid.clear()
