@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from tests.e2e.test_jobs import PROCESSES, client, run, send, wait_for
@@ -199,3 +200,34 @@ def test_the_jobs_of_a_lost_worker_run_elsewhere(postgres: Postgres, tmp_path: P
         assert there.get(f"/jobs/{job}/results").json() == "long"
         with pytest.raises(Exception, match="storage"):
             Worker(tmp_path / "third", environment={**shared, "GRATICULE_STORAGE__FOLDER": str(tmp_path / "x")}).start()
+
+
+def test_the_jobs_of_a_frozen_worker_end_before_others_begin_them(postgres: Postgres, tmp_path: Path) -> None:
+    shared = {
+        "GRATICULE_DATABASE__URL": postgres.new_database(),
+        "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
+        "GRATICULE_JOBS__LEASE_S": "2",
+    }
+    with (
+        Server(
+            tmp_path / "web", [str(PROCESSES)], environment={**shared, "GRATICULE_JOBS__WORKERS": "0"}
+        ) as web,
+        client(web) as http,
+    ):  # fmt: skip
+        worker = Worker(tmp_path / "worker", [str(PROCESSES)], environment=shared).start()
+        job = send(http, "nap", seconds=30)
+        wait_for(http, job, "running")
+        time.sleep(1)
+        (forkserver,) = psutil.Process(worker.pid).children()
+        (running,) = forkserver.children()
+
+        worker.process.send_signal(signal.SIGSTOP)
+
+        gone, _ = psutil.wait_procs([running], timeout=4)
+        assert gone, "it still runs when its lease has ended"
+        wait_for(http, job, "accepted")
+        worker.process.send_signal(signal.SIGCONT)
+        wait_for(http, job, "running")
+        assert [one["reason"] for one in http.get(f"/jobs/{job}").json()["attempts"]] == ["its worker was lost"]
+        http.delete(f"/jobs/{job}")
+        worker.stop()

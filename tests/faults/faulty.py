@@ -120,6 +120,14 @@ def stubborn(heartbeat: str, native: bool = True) -> str:
 
 
 @process
+def hidden(heartbeat: str) -> str:
+    """Start a grandchild that has detached itself, and whose environment names nobody."""
+    subprocess.Popen([sys.executable, "-c", DETACHED, heartbeat], env={})
+    time.sleep(60)
+    return "outlived"
+
+
+@process
 def forsaken(heartbeat: str, how: str) -> str:
     """Go wrong, or end well, but leave a grandchild that writes into the folder of the job."""
     subprocess.Popen([sys.executable, "-c", DETACHED, heartbeat])

@@ -230,7 +230,9 @@ def test_no_job_is_taken_or_begun_on_a_full_disk_and_none_is_lost(tmp_path: Path
         waits = [send(http, "filed") for _ in range(3)]
         with full(disk, server):
             if os.geteuid() == 0:  # else only files of jobs cannot grow
-                wait_until(lambda: execute(http, "well").status_code == 503)
+                wait_until(lambda: not http.get("/health").json()["parts"]["disk"]["ok"])
+                time.sleep(1)
+                assert execute(http, "well").status_code == 503
                 refused = http.post("/processes/filed/execution", json={}, headers={"Prefer": "respond-async"})
                 assert refused.status_code == 503
                 assert int(refused.headers["retry-after"]) > 0

@@ -91,21 +91,24 @@ def test_nothing_outlives_a_server_that_is_killed(running: Server, tmp_path: Pat
     assert not beats(heartbeat)
 
 
-def test_nothing_outlives_a_fork_server_that_is_killed_and_its_jobs_are_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("process", ["stubborn", "hidden"])
+def test_nothing_outlives_a_fork_server_that_is_killed_and_its_jobs_are_lost(tmp_path: Path, process: str) -> None:
     heartbeat = tmp_path / "heartbeat"
     once = {"GRATICULE_JOBS__MAX_ATTEMPTS": "1"}
     with Server(tmp_path / "home", [str(FAULTY)], environment=once) as running, client_of(running) as http:
         children = psutil.Process(running.pid).children()
         (forkserver,) = [one for one in children if "forkserver" in " ".join(one.cmdline())]
-        job = begin_stubborn(http, heartbeat)
+        job = send(http, process, heartbeat=str(heartbeat))
+        wait_until(heartbeat.exists)
 
         forkserver.kill()
 
         problem = ended(http, job, seconds=3)["exception"]
         assert problem["cause"] == "lost worker"
         assert problem["step"] == "run"
-        assert not beats(heartbeat)
+        wait_until(lambda: not beats(heartbeat))
         assert not leftovers(running.home)
+        wait_until(lambda: len(psutil.Process(running.pid).children()) == 1)  # the new fork server; no zombies
         assert execute(http, "well").json() == "well"
 
 
