@@ -17,7 +17,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.receiver import SECONDS, Receiver, Told, receiver
-from tests.serving import Server
+from tests.postgres import Postgres
+from tests.serving import Server, ServerDidNotStart
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
 OURS, OLD, THEIRS = (f"whsec_{base64.b64encode(bytes([number] * 24)).decode()}" for number in (1, 2, 3))
@@ -351,6 +352,21 @@ def test_a_secret_of_a_request_is_shown_and_kept_nowhere(tmp_path: Path, subscri
     assert not any(token.encode() in path.read_bytes() for path in kept)
     assert token not in server.log + server.output
     assert stat.S_IMODE((home / "secret.key").stat().st_mode) == 0o600
+
+
+def test_another_key_than_that_of_the_other_servers_is_refused(postgres: Postgres, tmp_path: Path) -> None:
+    shared = {
+        "GRATICULE_DATABASE__URL": postgres.new_database(), "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
+    }  # fmt: skip
+    with Server(tmp_path / "one", environment={**shared, "GRATICULE_SECURITY__SECRET_KEY": "k" * 32}):
+        other = Server(tmp_path / "two", environment={**shared, "GRATICULE_SECURITY__SECRET_KEY": "l" * 32})
+        with pytest.raises(ServerDidNotStart, match=r"setting security\.secret_key: .*set the same on all") as refused:
+            other.start()
+        with Server(tmp_path / "three", environment={**shared, "GRATICULE_SECURITY__SECRET_KEY": "k" * 32}):
+            pass
+
+    assert "kkk" not in str(refused.value)
+    assert "lll" not in str(refused.value)
 
 
 def test_the_settings_hide_secrets() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -36,6 +38,44 @@ def test_a_database_of_a_newer_version_is_told_and_left_alone(
     assert main(["db", "check", *home]) == Exit.MISCONFIGURED
     assert main(["db", "upgrade", *home]) == Exit.MISCONFIGURED
     assert "newer Graticule" in capsys.readouterr().err
+
+
+def damage(home: Path, place: int) -> None:
+    """Make a database and overwrite its first bytes, or all but its first page."""
+    main(["db", "upgrade", "--home", str(home)])
+    with (home / "graticule.db").open("r+b") as damaged:
+        size = damaged.seek(0, 2)
+        damaged.seek(place)
+        damaged.write(b"\xa5" * (size - place if place else 5000))
+
+
+@pytest.mark.parametrize("place", [0, 4096])
+def test_a_server_with_a_damaged_database_says_what_to_do(place: int, tmp_path: Path) -> None:
+    damage(tmp_path, place)
+    call = [sys.executable, "-m", "graticule", "serve", "--port", "0", "--home", str(tmp_path)]
+
+    ended = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+
+    assert ended.returncode == Exit.MISCONFIGURED
+    assert "restore the backup" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("place", [0, 4096])
+@pytest.mark.parametrize("call", ["db check", "db upgrade", "backup COPY"])
+def test_a_damaged_database_is_told_in_a_sentence(
+    call: str, place: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    damage(home, place)
+    capsys.readouterr()
+
+    assert main([*call.replace("COPY", str(copy)).split(), "--home", str(home)]) == Exit.MISCONFIGURED
+
+    told = capsys.readouterr().err
+    assert "restore the backup" in told
+    assert told.count("\n") == 1
+    assert not copy.exists() or not any(copy.iterdir())  # the same command can be given again
 
 
 def test_a_backup_holds_the_database_the_key_and_the_results(

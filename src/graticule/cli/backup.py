@@ -58,6 +58,7 @@ def command(
 
 
 def _copy_database(settings: Settings, folder: Path) -> Path:
+    from graticule.db.database import usable
     from graticule.db.sqlite import connect
     from graticule.runtime.home import database_path
 
@@ -73,6 +74,6 @@ def _copy_database(settings: Settings, folder: Path) -> Path:
     source, target = database_path(settings), folder / "graticule.db"
     if not source.is_file():
         raise InvalidSetting("storage.home", f"there is no database {source}; name the home of the server by --home")
-    with closing(connect(source)) as connection:
+    with usable(source), closing(connect(source)) as connection:
         connection.execute("VACUUM INTO ?", (str(target),))
     return target

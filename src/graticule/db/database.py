@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graticule.db.schema import REVISION, Dialect, statements
-from graticule.db.sqlite import Connection, Error, connect, sqlite3
+from graticule.db.sqlite import Connection, DatabaseError, Error, connect, sqlite3
 from graticule.errors import InvalidSetting
 
 log = logging.getLogger("graticule.db")
@@ -116,12 +116,21 @@ def postgresql_revision(url: str) -> str | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Connection]:
     """Open a SQLite database for a look at it; raises InvalidSetting where that cannot be done."""
+    with usable(path), closing(connect(path)) as connection:
+        yield connection
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Tell in a sentence, as InvalidSetting, what SQLite has against the database at `path`."""
     try:
-        with closing(connect(path)) as connection:
-            yield connection
+        yield
     except Error as error:
-        reason = f"the database {str(path)!r} cannot be used: {error}; name a file of Graticule's own, or a new one in "
-        raise InvalidSetting("database.url", f"{reason}a folder that can be written to") from error
+        remedy = "name a file of Graticule's own, or a new one in a folder that can be written to"
+        if type(error) is DatabaseError:  # no kind of its own: what is in the file is damaged, or was never a database
+            remedy = f"if it is Graticule's own it is damaged: stop the server and restore the backup; else {remedy}"
+        reason = f"the database {str(path)!r} cannot be used: {error}; {remedy}"
+        raise InvalidSetting("database.url", reason) from error
 
 
 def _revision_of(query: Callable[[str], list[Any]], dialect: Dialect) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 from pathlib import Path
 
@@ -42,6 +43,11 @@ class Seal:
             return self._fernet.decrypt(sealed)
         except InvalidToken as error:
             raise NotSealed from error
+
+
+def fingerprint(key: bytes) -> str:
+    """Return what tells keys apart and says nothing of the key."""
+    return hmac.digest(key, b"graticule: fingerprint of the key of secrets", "sha256").hex()
 
 
 def key_of_home(path: Path) -> bytes:

@@ -18,9 +18,10 @@ except ImportError:  # no wheel for this platform
 Connection = Any
 """A DB-API connection of pysqlite3 (or of sqlite3, which has the same interface); pysqlite3 has no type stubs."""
 
-__all__ = ["Connection", "Error", "IntegrityError", "connect", "open_database", "sqlite3"]
+__all__ = ["Connection", "DatabaseError", "Error", "IntegrityError", "connect", "open_database", "sqlite3"]
 
 Error = sqlite3.Error
+DatabaseError = sqlite3.DatabaseError
 IntegrityError = sqlite3.IntegrityError
 
 _SAFE = (3, 51, 3)

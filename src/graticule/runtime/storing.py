@@ -1,4 +1,4 @@
-"""Where a service keeps files: opened, tried, and the same for all that share a ledger."""
+"""Where a service keeps files: opened, tried, and the same for all that share a ledger, as is the key of secrets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from graticule.data.storage import Kept, Storage, read_all
 from graticule.data.storages.local import LocalStorage
+from graticule.db.sealing import fingerprint
 from graticule.errors import ContentLost, InvalidSetting, StorageUnavailable
 from graticule.jobs.ledger import Ledger
 from graticule.runtime.home import storage_folder
@@ -90,6 +91,19 @@ async def check_storage(ledger: Ledger, storage: Storage, settings: Settings) ->
             "storage.url" if settings.storage.url else "storage.folder",
             f"{place} is not the storage that the other servers of this database use; name one that all of them reach, "
             "the same for all",
+        )
+
+
+async def check_key(ledger: Ledger, settings: Settings) -> None:
+    """Refuse a key with which the secrets that the other servers of this database have sealed cannot be opened."""
+    key = settings.security.secret_key
+    if not key:  # that of the home: this server may be the only one, and then needs no other
+        return
+    mine = fingerprint(key.encode())
+    if await ledger.mark("secret_key", mine) != mine:
+        raise InvalidSetting(
+            "security.secret_key",
+            "it is not the key that the other servers of this database use; set the same on all of them",
         )
 
 

@@ -58,6 +58,26 @@ def test_the_filter_is_kept_from_page_to_page(come: Any, jobs: Any, scripts: boo
     expect(page.locator("tbody tr", has_text="hello-world")).to_have_count(2)
 
 
+@both
+def test_jobs_are_found_by_their_label(come: Any, jobs: Any, scripts: bool) -> None:
+    for labels in (["flood", "team/a"], ["flood"], ["drought"]):
+        jobs.ended(jobs.execute("hello-world", {"name": "you"}, labels=labels))
+    page = come(scripts=scripts).open("/jobs?limit=1&label=flood")
+
+    page.get_by_label("Process").fill("hello-world")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_label("Label", exact=True)).to_have_value("flood")
+    expect(page.locator("tbody tr .labels")).to_have_text("Labels: flood")
+    page.get_by_role("link", name="Older").click()
+
+    expect(page.get_by_label("Label", exact=True)).to_have_value("flood")
+    expect(page.locator("tbody tr .labels")).to_have_text("Labels: flood, team/a")
+    page.get_by_role("link", name=re.compile("^hello-world")).click()
+    page.get_by_role("link", name="team/a").click()
+    expect(page.get_by_label("Label", exact=True)).to_have_value("team/a")
+    expect(page.locator("tbody tr").first.locator(".labels")).to_have_text("Labels: flood, team/a")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_row_goes_on_as_its_job_does_and_moves_no_other(come: Any, jobs: Any, width: int) -> None:
     jobs.ended(below := jobs.execute("hello-world", {"name": "below"}))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from graticule.db.database import prepare_sqlite
+from graticule.db.database import prepare_sqlite, usable
 from graticule.db.sqlite import Connection, Error, IntegrityError, connect, open_database
 from graticule.errors import GraticuleError, LedgerUnavailable
 from graticule.jobs.ledger import News
@@ -34,10 +34,12 @@ class SqliteLedger(SqlLedger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         prepare_sqlite(path)
-        self._writer = open_database(path)
-        self._reader = connect(path)
-        self._reader.execute("PRAGMA query_only=ON")
-        self._waiting = int(self._reader.execute("SELECT count(*) FROM jobs WHERE status='accepted'").fetchone()[0])
+        with usable(path):
+            self._writer = open_database(path)
+            self._reader = connect(path)
+            self._reader.execute("PRAGMA query_only=ON")
+            waiting = self._reader.execute("SELECT count(*) FROM jobs WHERE status='accepted'").fetchone()
+        self._waiting = int(waiting[0])
         self._thread.start()
 
     def clock(self) -> int:

@@ -116,6 +116,13 @@ async def dismiss(request: Request) -> Response:
     return _see(f"{base_of(request)}/jobs" if removed else f"{base_of(request)}/jobs/{job.id}")
 
 
+@routes.get("/jobs/form", hidden=True)
+async def filter_jobs(request: Request) -> Response:
+    """Lead to the list of jobs with the filters that were filled in: a form sends the others too, which are refused."""
+    wanted = QueryParams([(name, value) for name, value in request.query_params.multi_items() if value.strip(" ,")])
+    return _see(f"{base_of(request)}/jobs?{wanted}".rstrip("?"))
+
+
 @routes.post("/jobs/form", hidden=True)
 async def end_jobs(request: Request) -> Response:
     """Dismiss those of the chosen jobs that wait or run, or remove those that have ended; lead back to the list."""
