@@ -346,4 +346,4 @@ def test_a_database_that_is_gone_for_a_while_loses_no_job(tmp_path: Path) -> Non
             assert not leftovers(server.home)
             job = send(http, "marking", name="next", seconds=0, marks=str(marks))
             assert ended(http, job)["status"] == "successful"
-            assert http.get("/health/ready").status_code == 200
+            wait_until(lambda: http.get("/health/ready").status_code == 200, seconds=10)

@@ -90,7 +90,8 @@ class QueueInfo(Document, frozen=True, kw_only=True, omit_defaults=False):
 class Priority(Document, frozen=True, kw_only=True, omit_defaults=False, forbid_unknown_fields=True):
     """The priority of a waiting job; larger goes first."""
 
-    priority: int
+    priority: int | float
+    """A whole number; JSON makes no difference between 1 and 1.0."""
 
 
 class Dismissal(Document, frozen=True, kw_only=True, omit_defaults=False):

@@ -336,9 +336,8 @@ async def build_parts(
     for workspace in settings.workspaces.names:
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
-    scratch = home / "scratch"
-    left = await asyncio.to_thread(clear_scratch, scratch)
-    executor = await _open_executor(scratch, settings.jobs)
+    left = await asyncio.to_thread(clear_scratch, home / "scratch")
+    executor = await _open_executor(home / "scratch", settings.jobs)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
     catalog = Catalog([source], lambda process_id: process_id not in disabled)

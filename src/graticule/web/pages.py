@@ -176,7 +176,8 @@ def interval(text: str) -> str:
 
 def moment(text: str) -> str:
     """Return an RFC 3339 moment for reading: to the second, in UTC."""
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    # Its last second may be a leap second, which dates of Python do not know.
+    return datetime.fromisoformat(text.replace(":59:60", ":59:59")).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def seconds(start: str, end: str | None = None) -> str:

@@ -171,9 +171,8 @@ async def upload_file(request: Request) -> Response:
         Parameter(
             name="Tus-Resumable",
             place="header",
-            description="Version of the protocol.",
+            description="Version of the protocol; without it, as with another one, the answer is 412.",
             schema={"type": "string", "enum": [TUS]},
-            required=True,
         ),
     ),
     body=((_PART_TYPE, ""),),

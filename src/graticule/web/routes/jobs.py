@@ -204,10 +204,10 @@ async def put_priority(request: Request) -> Response:
     accept_of(request)
     require_operator(request, "change the priority of a job")
     asked, _ = await read_body(request, Priority)
-    if not -HIGHEST_PRIORITY <= asked.priority <= HIGHEST_PRIORITY:
+    if not -HIGHEST_PRIORITY <= asked.priority <= HIGHEST_PRIORITY or asked.priority != int(asked.priority):
         message = f"{asked.priority} is no priority; send a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}"
         raise InvalidBody(message, [Fault("/priority", message)])
-    job = await workspace_of(request).jobs.prioritize(request.path_params["jobID"], asked.priority)
+    job = await workspace_of(request).jobs.prioritize(request.path_params["jobID"], int(asked.priority))
     return answer(request, await _status(request, job), page="job", job=job)
 
 

@@ -130,7 +130,7 @@ class _Asked:
 
 
 def _asked(request: Request, job: Job) -> _Asked:
-    """Return which log is asked for; raises InvalidParameter if there was no such attempt."""
+    """Return which log is asked for; raises NoSuchResource if there was no such attempt."""
     step, number = request.path_params["step"], request.query_params.get("attempt")
     here = f"{base_of(request)}/jobs/{job.id}/logs/{quote(step)}"
     if number is None:
@@ -138,8 +138,7 @@ def _asked(request: Request, job: Job) -> _Asked:
     earlier = {str(number): attempt for number, attempt in enumerate(job.attempts_before(), 1)}
     attempt = earlier.get(number.lstrip("0"))
     if attempt is None:
-        known = f"use 1 to {len(earlier)}" if earlier else "the job has none"
-        raise InvalidParameter("attempt", number, f"it is the number of an earlier attempt: {known}")
+        raise NoSuchResource(request.url.path)
     return _Asked(job=job, step=step, attempt=number, token=attempt.token, here=here)
 
 
