@@ -276,7 +276,7 @@ def test_the_log_of_a_killed_worker_is_kept_beside_that_of_the_next_attempt(
         assert second.endswith("turn 9\nthe last word, without an end")
         assert (page["complete"], page["lines"][1]["text"]) == (True, "turn 0")
         assert kept.headers["etag"] != http.get(f"/jobs/{job}/logs/process").headers["etag"]
-        assert unknown == [400, 400, 400]
+        assert unknown == [400, 404, 400]
         told = [event.data for event in events if event.name == "log"]
         again = [number for number, data in enumerate(told) if data["offset"] == 0]
         *_, begun_anew, ended = [event.data for event in events if event.name == "status"]

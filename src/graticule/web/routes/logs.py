@@ -137,6 +137,8 @@ def _asked(request: Request, job: Job) -> _Asked:
         return _Asked(job=job, step=step, token=job.token, here=here)
     earlier = {str(number): attempt for number, attempt in enumerate(job.attempts_before(), 1)}
     attempt = earlier.get(number.lstrip("0"))
+    if not number.isdecimal() or not number.strip("0"):
+        raise InvalidParameter("attempt", number, "use a whole number from 1 on")
     if attempt is None:
         raise NoSuchResource(request.url.path)
     return _Asked(job=job, step=step, attempt=number, token=attempt.token, here=here)
