@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from standardwebhooks import Webhook
 
-from tests.receiver import SECONDS, Receiver, Told, receiver
 from tests.postgres import Postgres
+from tests.receiver import SECONDS, Receiver, Told, receiver
 from tests.serving import Server, ServerDidNotStart
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
