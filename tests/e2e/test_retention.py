@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,45 @@ def test_results_expire_unless_their_job_is_pinned(serve: Any, tmp_path: Path) -
         assert len(http.get(f"{pinned}/results/result", headers={"Accept": "*/*"}).content) == 1 << 20
         assert [path.name for path in (home / "storage" / "default" / "jobs").rglob("big.bin")] == ["big.bin"]
         assert "results of 2 jobs have expired" in second.log
+
+
+def test_the_status_tells_how_long_results_are_kept(serve: Any) -> None:
+    with client(serve(str(PROCESSES), env={"GRATICULE_STORAGE__RESULT_EXPIRY_HOURS": "24"})) as http:
+        job = made(http, 0.001)
+        status = http.get(job).json()
+        kept = datetime.fromisoformat(status["expires"]) - datetime.fromisoformat(status["finished"])
+        assert kept == timedelta(hours=24)
+        assert "pinned" not in status
+
+        http.put(f"{job}/pin")
+        status = http.get(job).json()
+        assert status["pinned"] is True
+        assert "expires" not in status
+        assert [one["pinned"] for one in http.get("/jobs").json()["jobs"]] == [True]
+        http.delete(f"{job}/pin")
+        assert "pinned" not in http.get(job).json()
+        assert "unless it is pinned" in http.get(job, headers={"Accept": "text/html"}).text
+
+
+def test_a_job_without_results_can_be_pinned_and_removed(serve: Any) -> None:
+    server = serve(str(PROCESSES), env={"GRATICULE_STORAGE__RESULT_EXPIRY_HOURS": "24"})
+    with client(server) as http:
+        created = http.post(
+            "/jobs",
+            json={"process": f"{server.url}/processes/big", "inputs": {"megabytes": 1, "kind": "x/y"}},
+            headers={"Prefer": 'status="created"'},
+        )
+        job = httpx2.URL(created.headers["location"]).path
+        assert http.delete(job).json()["status"] == "dismissed"
+
+        assert http.put(f"{job}/pin").status_code == 204
+
+        status = http.get(job).json()
+        assert (status["status"], status["pinned"]) == ("dismissed", True)
+        assert "expires" not in status
+        assert http.get(f"{job}/results").status_code == 404
+        assert http.delete(job).status_code == 200
+        assert http.get(job).status_code == 410
 
 
 def test_a_pin_can_be_taken_away(serve: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from graticule.cli import main
 from graticule.cli.exits import Exit
 from graticule.db.schema import REVISION
 from graticule.db.sqlite import connect
+from tests.postgres import Postgres
 
 
 def test_a_home_is_checked_made_and_found_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,8 +89,10 @@ def test_a_backup_holds_the_database_the_key_and_the_results(
     (home / "storage" / "default").mkdir(parents=True)
     (home / "storage" / "default" / "result").write_text("42")
 
+    capsys.readouterr()
     main(["backup", str(copy), "--home", str(home)])
 
+    assert capsys.readouterr().err == ""
     assert (copy / "secret.key").read_bytes() == b"key"
     assert (copy / "storage" / "default" / "result").read_text() == "42"
     shutil.rmtree(home)
@@ -96,3 +100,25 @@ def test_a_backup_holds_the_database_the_key_and_the_results(
     assert main(["db", "check", "--home", str(home)]) == Exit.DONE
     assert main(["backup", str(copy), "--home", str(home)]) == Exit.USAGE
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_backup_says_what_it_does_not_hold(
+    postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    database = ["--database", postgres.new_database()]
+    main(["db", "upgrade", *database])
+    shutil.rmtree("graticule-home", ignore_errors=True)
+    capsys.readouterr()
+
+    assert main(["backup", "copy", *database, "--json"]) == Exit.DONE
+
+    told = capsys.readouterr()
+    assert json.loads(told.out)["copied"] == ["copy/database.dump"]
+    assert "the key of secrets is not copied" in told.err
+    assert "results, logs and uploads are not copied" in told.err
+    assert told.err.count("--home") == 2
+
+    monkeypatch.setenv("GRATICULE_SECURITY__SECRET_KEY", "k" * 32)
+    main(["backup", "second", *database, "--no-results"])
+    assert "security.secret_key, which is not copied" in capsys.readouterr().err

@@ -15,6 +15,8 @@ from graticule.cli.show import print_json, print_note
 from graticule.errors import InvalidSetting
 from graticule.settings import Settings
 
+_REMEDY = "if a server has run, give its home by --home, or its settings by --config"
+
 
 @click.command("backup")
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -39,20 +41,29 @@ def command(
         raise click.UsageError(f"{str(folder)!r} is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     copied = [_copy_database(settings, folder)]
+    missing = []
     key = settings.home / "secret.key"
-    if key.is_file():
+    if settings.security.secret_key:
+        missing.append("the key of secrets is security.secret_key, which is not copied; keep it apart")
+    elif key.is_file():
         copied.append(Path(shutil.copy2(key, folder / "secret.key")))
+    else:
+        missing.append(f"the key of secrets is not copied: there is no {key}; {_REMEDY}")
     storage = storage_folder(settings)
-    if results and settings.storage.url:
-        print_note(
-            "graticule: results and uploads lie in storage.url, which is not copied; copy the bucket by its own means"
-        )
-    elif results and storage.is_dir():
+    if not results:
+        missing.append("results, logs and uploads are not copied")
+    elif settings.storage.url:
+        missing.append("results and uploads lie in storage.url, which is not copied; copy the bucket by its own means")
+    elif storage.is_dir():
         # What is removed meanwhile is in neither, which is no harm.
         shutil.copytree(storage, folder / "storage", ignore_dangling_symlinks=True)
         copied.append(folder / "storage")
+    else:
+        missing.append(f"results, logs and uploads are not copied: there is no {storage}; {_REMEDY}")
+    for note in missing:
+        print_note(f"graticule: {note}")
     if as_json:
-        print_json({"copied": [str(path) for path in copied]})
+        print_json({"copied": [str(path) for path in copied], "missing": missing})
     else:
         click.echo("\n".join(str(path) for path in copied))
 

@@ -46,6 +46,10 @@ class StatusInfo(Document, frozen=True, kw_only=True):
     """Ours: of a job that an operator has moved in the queue; larger goes first."""
     labels: list[str] | None = None
     """Ours: what its sender calls it."""
+    pinned: bool | None = None
+    """Ours: true when its results are kept however long others are."""
+    expires: str | None = None
+    """Ours: until when its results are kept, if not for ever."""
     attempts: list[AttemptInfo] | None = None
     """Ours: earlier attempts to run it that came to nothing, for no fault of its own."""
     exception: Problem | None = None

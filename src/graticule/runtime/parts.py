@@ -58,7 +58,7 @@ from graticule.runtime.home import HomeLock, clear_scratch, database_path, make_
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
 from graticule.runtime.published import find_processes
-from graticule.runtime.storing import STAGING, check_key, check_storage, open_storage
+from graticule.runtime.storing import STAGING, check_shared, open_storage
 from graticule.runtime.tracing import Tracing, open_tracing
 from graticule.settings import Jobs, Settings
 from graticule.workspace import Operates, Workspace
@@ -436,8 +436,7 @@ async def build_parts(
     try:
         await find_processes(settings, plugins, executor, source)
         if ledger.shared:
-            await check_storage(ledger, storage, settings)
-            await check_key(ledger, settings)
+            await check_shared(ledger, storage, settings)
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over(left))

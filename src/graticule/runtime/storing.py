@@ -72,7 +72,13 @@ async def open_storage(settings: Settings) -> Storage:
     return storage
 
 
-async def check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
+async def check_shared(ledger: Ledger, storage: Storage, settings: Settings) -> None:
+    """Refuse a storage or a key that is not that of the other servers and workers of this database."""
+    await _check_storage(ledger, storage, settings)
+    await _check_key(ledger, settings)
+
+
+async def _check_storage(ledger: Ledger, storage: Storage, settings: Settings) -> None:
     """Refuse a storage that is not the one which the other servers and workers of this database use."""
     mark = Kept(storage=storage, key=_STORAGE_MARK)
     mine, proposed = await _read_mark(mark), uuid.uuid4().hex
@@ -94,7 +100,7 @@ async def check_storage(ledger: Ledger, storage: Storage, settings: Settings) ->
         )
 
 
-async def check_key(ledger: Ledger, settings: Settings) -> None:
+async def _check_key(ledger: Ledger, settings: Settings) -> None:
     """Refuse a key with which the secrets that the other servers of this database have sealed cannot be opened."""
     key = settings.security.secret_key
     if not key:  # that of the home: this server may be the only one, and then needs no other

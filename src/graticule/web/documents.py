@@ -62,6 +62,7 @@ def status_info(
     steps: Sequence[str] = (),
     earlier: Mapping[int, Sequence[str]] = MappingProxyType({}),
     place: Place | None = None,
+    expires: str | None = None,
 ) -> StatusInfo:
     """Return the status document of a job: the union of 1.0 and the draft, without members that are not known.
 
@@ -77,6 +78,8 @@ def status_info(
         The same of earlier attempts by their number.
     place : Place, optional
         Where it stands in the queue.
+    expires : str, optional
+        Until when its results are kept.
     """
     here = f"{base}/jobs/{job.id}"
     links = [
@@ -129,6 +132,8 @@ def status_info(
         estimated_start=moment(place.start or 0) if place is not None else None,
         priority=job.priority or None,
         labels=job.label_list() or None,
+        pinned=job.keeping == "pinned" or None,
+        expires=expires,
         attempts=[
             _attempt(one, number, here, earlier.get(number, ())) for number, one in enumerate(job.attempts_before(), 1)
         ]

@@ -520,6 +520,8 @@ COMPONENTS: dict[str, Schema] = {
             "estimatedStart": _MOMENT,
             "priority": {"type": "integer", "description": "Ours: of a job that was moved in the queue; larger first."},
             "labels": _list(_text(), description="Ours: what its sender calls it."),
+            "pinned": {"type": "boolean", "description": "Ours: true when its results are kept beyond their time."},
+            "expires": {**_MOMENT, "description": "Ours: until when its results are kept, if not for ever."},
             "attempts": _list(
                 _object(
                     {

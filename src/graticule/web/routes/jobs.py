@@ -373,7 +373,6 @@ async def _shown(request: Request, job: Job) -> dict[str, Any]:
         "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
         "log": await _tail(request, job),
         "keeping": job.keeping,
-        "expires": _expires(request, job),
         "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
     }
 
@@ -417,8 +416,9 @@ async def _status(request: Request, job: Job) -> StatusInfo:
     place = await workspace_of(request).jobs.place(job)
     logs = visit_of(request).parts.logs
     return status_info(
-        job, base_of(request), steps=await logs.steps(job), earlier=await logs.earlier_steps(job), place=place
-    )
+        job, base_of(request), steps=await logs.steps(job), earlier=await logs.earlier_steps(job), place=place,
+        expires=_expires(request, job),
+    )  # fmt: skip
 
 
 async def _results(request: Request) -> Results:
