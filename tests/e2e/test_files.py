@@ -222,7 +222,7 @@ def test_half_a_file_is_no_file(http):
         ({"Upload-Offset": "-1"}, b"abc", 400),
         ({"Upload-Offset": "0", "Content-Type": "text/plain"}, b"abc", 415),
         ({"Upload-Offset": "0", "Tus-Resumable": "0.2.2"}, b"abc", 412),
-        ({"Upload-Offset": "0", "Tus-Resumable": None}, b"abc", 412),
+        ({"Upload-Offset": "0", "Tus-Resumable": None}, b"abc", 400),
         ({"Upload-Offset": "0"}, b"x" * 13, 413),
     ],
     ids=["elsewhere", "no offset", "negative", "media type", "version", "no version", "too much"],

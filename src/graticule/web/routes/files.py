@@ -171,8 +171,9 @@ async def upload_file(request: Request) -> Response:
         Parameter(
             name="Tus-Resumable",
             place="header",
-            description="Version of the protocol; without it, as with another one, the answer is 412.",
+            description="Version of the protocol.",
             schema={"type": "string", "enum": [TUS]},
+            required=True,
         ),
     ),
     body=((_PART_TYPE, ""),),
@@ -195,7 +196,9 @@ async def upload_file(request: Request) -> Response:
 )
 async def continue_upload(request: Request) -> Response:
     """Send the next part of a file (tus)."""
-    if (refused := _other_version(request, unnamed="")) is not None:
+    if "tus-resumable" not in request.headers:
+        raise InvalidParameter("Tus-Resumable", "", f"name the version of the protocol, {TUS}")
+    if (refused := _other_version(request)) is not None:
         return refused
     upload = await _own(request)
     _require_part(request)
@@ -570,9 +573,9 @@ def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
-def _other_version(request: Request, unnamed: str = TUS) -> Response | None:
-    """Return the protocol's own answer to a version that is not spoken here; one that names none means `unnamed`."""
-    if request.headers.get("tus-resumable", unnamed) == TUS:
+def _other_version(request: Request) -> Response | None:
+    """Return the protocol's own answer to a version that is not spoken here."""
+    if request.headers.get("tus-resumable", TUS) == TUS:
         return None
     return Response(status_code=412, headers={"tus-version": TUS, "tus-resumable": TUS})
 
