@@ -60,6 +60,8 @@ def work(name: str, marks: str, seconds: float = 0.0, how: str = "", *, context:
         raise ValueError("as asked")
     if how == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        os._exit(3)
     if how == "linger":
         def later():
             time.sleep(0.1)
@@ -355,6 +357,26 @@ async def test_a_job_process_that_dies_over_its_first_job_is_not_tried_again(tmp
 
     await bench.told.hears_the_end_of("deadly")
     assert bench.told.said == []
+    await executor.close()
+
+
+async def test_a_job_process_that_is_gone_before_its_fork_is_told_has_ended_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench, gone = Bench(tmp_path, executor), asyncio.Event()
+    told_of_loss = executor.lost
+    monkeypatch.setattr(executor, "lost", lambda child: (told_of_loss(child), gone.set()))
+
+    executor._loop.remove_reader(executor._control)  # as if its packets were late
+    bench.start("deadly", how="exit")
+    await gone.wait()
+    executor._loop.add_reader(executor._control, executor._hear_forkserver)
+
+    ending = await bench.told.hears_the_end_of("deadly")
+    assert ending.failure is not None
+    assert ending.failure.cause == "process error"
     await executor.close()
 
 

@@ -33,7 +33,7 @@ def shared_by(postgres: Postgres, tmp_path: Path) -> dict[str, str]:
     return {
         "GRATICULE_DATABASE__URL": postgres.new_database(),
         "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
-        "GRATICULE_JOBS__LEASE_S": "2",
+        "GRATICULE_JOBS__LEASE_S": "5",
     }
 
 

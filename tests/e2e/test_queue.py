@@ -166,7 +166,7 @@ def test_the_jobs_of_a_lost_worker_run_elsewhere(postgres: Postgres, tmp_path: P
     shared = {
         "GRATICULE_DATABASE__URL": postgres.new_database(),
         "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
-        "GRATICULE_JOBS__LEASE_S": "2",
+        "GRATICULE_JOBS__LEASE_S": "5",
     }
     none = {**shared, "GRATICULE_JOBS__WORKERS": "0"}
     marks = tmp_path / "marks"
@@ -188,7 +188,7 @@ def test_the_jobs_of_a_lost_worker_run_elsewhere(postgres: Postgres, tmp_path: P
         os.kill(first.pid, signal.SIGKILL)
         first.process.wait()
         with Worker(tmp_path / "second", [str(PROCESSES)], environment=shared):
-            status = wait_for(there, job, seconds=15)
+            status = wait_for(there, job, seconds=30)
             sync = run(there, "mark", name="sync", marks=str(marks))
             refused = send(there, "nap", seconds=30)
             wait_for(http, refused, "running")
@@ -206,7 +206,7 @@ def test_the_jobs_of_a_frozen_worker_end_before_others_begin_them(postgres: Post
     shared = {
         "GRATICULE_DATABASE__URL": postgres.new_database(),
         "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
-        "GRATICULE_JOBS__LEASE_S": "2",
+        "GRATICULE_JOBS__LEASE_S": "5",
     }
     with (
         Server(
@@ -223,7 +223,7 @@ def test_the_jobs_of_a_frozen_worker_end_before_others_begin_them(postgres: Post
 
         worker.process.send_signal(signal.SIGSTOP)
 
-        gone, _ = psutil.wait_procs([running], timeout=4)
+        gone, _ = psutil.wait_procs([running], timeout=7)
         assert gone, "it still runs when its lease has ended"
         wait_for(http, job, "accepted")
         worker.process.send_signal(signal.SIGCONT)

@@ -52,6 +52,8 @@ _SETTLED = {
 }
 _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
+_STATUS_S = 10.0
+"""Seconds until the exit status of a job process that is gone counts as unknown."""
 _AT_ONCE = frozenset({"out of memory", "disk limit"})
 """Causes of a stop that give no such time: what takes more than it may would go on taking it."""
 _LOOK = 0.25
@@ -116,6 +118,8 @@ class LocalExecutor:
         self._latest: Key | None = None
         self._pace: dict[Key, float] = {}
         self._children: dict[int, Child] = {}
+        self._unforked: dict[int, Child] = {}
+        """Those whose process number is not known yet, though their process may have run and ended already."""
         self._by_pid: dict[int, Child] = {}
         self._number = 0
         self._stopping: set[asyncio.Task[None]] = set()
@@ -273,7 +277,7 @@ class LocalExecutor:
         step = os.memfd_create("step")
         os.ftruncate(step, 1)
         child = Child(self, self._number, key, ours, (sender, inbox), mmap.mmap(step, 1), log)
-        self._children[child.number] = child
+        self._children[child.number] = self._unforked[child.number] = child
         child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
         door = "" if child.group is None else str(child.group.door)
         packet = json.dumps({"fork": child.number, "log": str(log), "python": python, "group": door}).encode()
@@ -299,9 +303,7 @@ class LocalExecutor:
             return
         message = json.loads(data)
         if "forked" in message:
-            child = self._children.get(message["forked"])
-            if child is not None:
-                self._know_pid(child, message["pid"])
+            self._know_pid(self._unforked.pop(message["forked"]), message["pid"])
         else:
             gone = self._by_pid.pop(message["ended"], None)
             if gone is not None:
@@ -321,9 +323,10 @@ class LocalExecutor:
         trees.kill_strays(self._scratch)
         if self._adopts:
             self._in_background(asyncio.to_thread(trees.end_adopted))
-        for child in self._by_pid.values():
+        for child in (*self._by_pid.values(), *self._unforked.values()):
             child.exited.set()
         self._by_pid.clear()
+        self._unforked.clear()
         self._control, self._forkserver = _start_forkserver(self._scratch)
         self._loop.add_reader(self._control, self._hear_forkserver)
         if self._preloaded:
@@ -385,7 +388,7 @@ class LocalExecutor:
     async def _bury(self, child: Child) -> None:
         """Wait for the exit status, then tell how the job it had has ended."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(_STATUS_S):
                 await child.exited.wait()
         if child.job is not None:
             child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
