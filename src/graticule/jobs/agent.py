@@ -147,6 +147,7 @@ class Agent:
         self._reserved = 0
         self._ahead_from = 0.0
         self.lacking = ""
+        """What this machine lacks that every job needs; empty: nothing."""
         self._pace = 0.0
         self._started_work = False
         self._idle = asyncio.Event()
@@ -802,7 +803,8 @@ class Agent:
             log.warning("lost jobs cannot be looked for: %s", error)
             return
         for job in touched:
-            log.warning("job %s of agent %s was lost: %s", job.id, job.agent or "unknown", job.message)
+            agent = job.agent or job.attempts_before()[-1].agent
+            log.warning("job %s of agent %s was lost: %s", job.id, agent, job.message)
             if job.ended:
                 self._feed.ended(job)
             else:

@@ -478,22 +478,19 @@ class JobManager:
     async def dismiss(self, job_id: str) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
         job = await self.get(job_id)
-        return await (self.remove(job) if job.ended else self.stop(job))
+        return await (self.remove(job) if job.ended else self.stop(job.key))
 
     async def remove(self, job: Job) -> Job:
         """Remove a job that has ended, with its results; return it as dismissed."""
         await self._remove(job.key)
         return msgspec.structs.replace(job, status="dismissed", message="the job and its results were removed")
 
-    async def stop(self, job: Job) -> Job:
-        """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
-        return await self._stop(job.key)
-
     async def _remove(self, key: JobKey) -> None:
         await self.engine.results.remove(key)  # first: what no record names is found by nobody
         await self.engine.ledger.remove(key)
 
-    async def _stop(self, key: JobKey) -> Job:
+    async def stop(self, key: JobKey) -> Job:
+        """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
         engine, at = self.engine, now()
         engine.agent.forget(key.id)
         job = await engine.ledger.move(key, lambda found: _dismissed(found, at))
@@ -528,7 +525,7 @@ class JobManager:
             if found.status in ENDED:
                 await self._remove(key)
                 return "removed"
-            await self._stop(key)
+            await self.stop(key)
         except (IllegalTransition, NoSuchJob, JobGone):
             return ""
         return "dismissed"

@@ -182,7 +182,7 @@ async def _end(request: Request, job: Job, action: str) -> bool:
         return True
     if action == _DISMISS and not job.ended:
         with suppress(IllegalTransition):
-            await jobs.stop(job)
+            await jobs.stop(job.key)
     return False
 
 
