@@ -193,21 +193,21 @@ async def test_nothing_is_handed_ahead_of_a_kind_that_is_not_known_to_be_short(t
 async def test_room_ahead_is_told_while_jobs_are_short(bench: Bench):
     room = bench.executor.room_ahead
     assert room > 0
-    bench.start("long", seconds=1.5)
+    bench.start("long", seconds=3)
     assert bench.start_ahead("short")
     assert bench.executor.room_ahead == room - 1
 
-    await until(lambda: ("returned", "short") in bench.told.said, seconds=1)
+    await until(lambda: ("returned", "short") in bench.told.said, seconds=2)
 
     assert bench.executor.room_ahead == 0
     await bench.told.hears_the_end_of("long")
 
 
 async def test_a_job_handed_ahead_of_a_long_one_is_given_back(bench: Bench):
-    bench.start("long", seconds=1.5)
+    bench.start("long", seconds=3)
     assert bench.start_ahead("short")
 
-    await until(lambda: ("returned", "short") in bench.told.said, seconds=1)
+    await until(lambda: ("returned", "short") in bench.told.said, seconds=2)
 
     assert not bench.start_ahead("another"), "jobs of this kind are not short any more"
     await bench.told.hears_the_end_of("long")

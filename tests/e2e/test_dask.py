@@ -84,14 +84,14 @@ def test_a_job_elsewhere_is_followed_stopped_and_silent_within_three_seconds(
     with client_of(server) as http:
         napping = send(http, "nap", seconds=5)
         has_status(http, napping, "running")
-        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 1", seconds=5)
-        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 2", seconds=3)
+        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 1", seconds=10)
+        wait_until(lambda: http.get(f"/jobs/{napping}").json().get("message") == "step 2", seconds=10)
         assert http.delete(f"/jobs/{napping}").json()["status"] == "dismissed"
         chatty = send(http, "chatty", pause=0.05)
         log = f"/jobs/{chatty}/logs/process"
         wait_until(lambda: "and another thing" in http.get(log).text)
         before = len(http.get(log).content)
-        wait_until(lambda: len(http.get(log).content) > before, seconds=3)
+        wait_until(lambda: len(http.get(log).content) > before, seconds=10)
         assert http.get(f"/jobs/{chatty}").json()["status"] == "running"
         assert http.delete(f"/jobs/{chatty}").json()["status"] == "dismissed"
 
@@ -121,7 +121,7 @@ def test_a_job_whose_dask_worker_is_killed_is_tried_again_on_another(
 
         kill(first)
 
-        wait_until(lambda: not any(map(lives, old)), seconds=2)
+        wait_until(lambda: not any(map(lives, old)), seconds=SILENT_S)
         assert not beats(heartbeat)
         second = cluster.start_worker()
         status = ended(http, job)
@@ -147,7 +147,7 @@ def test_nothing_goes_on_when_the_server_is_killed_and_the_next_one_takes_its_jo
     first.process.kill()
     first.process.wait()
 
-    wait_until(lambda: not beats(heartbeat, 0.1), seconds=1)
+    wait_until(lambda: not beats(heartbeat, 0.1), seconds=SILENT_S)
     assert not [one for one in below(worker) if str(heartbeat) in one.cmdline()]
     with (
         Server(tmp_path / "home", [str(PROCESSES), str(FAULTY)], environment=on(cluster)) as again,

@@ -135,7 +135,7 @@ def _run(folder: Path, races: int, seed: int, environment: dict[str, str]) -> Fi
             figures.states = Counter(told.values())
             time.sleep(LATER_S)
             figures.changed[f"after {LATER_S:g} s"] = _changed(http, told)
-            wait_until(lambda: not leftovers(first.home), seconds=3)
+            wait_until(lambda: not leftovers(first.home), seconds=10)
             figures.wrong_results = check_results(http, stored(first.home, told), told)
     finally:
         first.process.kill()

@@ -170,7 +170,7 @@ def test_a_dismissed_job_leaves_nothing(http: httpx2.Client, faulty: Server) -> 
 
     http.delete(f"/jobs/{job}")
 
-    wait_until(lambda: not leftovers(faulty.home), seconds=3)
+    wait_until(lambda: not leftovers(faulty.home), seconds=10)
     assert http.get(f"/jobs/{job}").json()["status"] == "dismissed"
     results = http.get(f"/jobs/{job}/results")
     assert (results.status_code, results.json()["type"].rpartition("/")[2]) == (404, "result-not-available")

@@ -87,7 +87,7 @@ def test_nothing_outlives_a_server_that_is_killed(running: Server, tmp_path: Pat
 
     os.kill(running.pid, signal.SIGKILL)
 
-    wait_until(lambda: not living(running.home), seconds=2)
+    wait_until(lambda: not living(running.home), seconds=3)
     assert not beats(heartbeat)
 
 
@@ -103,7 +103,7 @@ def test_nothing_outlives_a_fork_server_that_is_killed_and_its_jobs_are_lost(tmp
 
         forkserver.kill()
 
-        problem = ended(http, job, seconds=3)["exception"]
+        problem = ended(http, job, seconds=10)["exception"]
         assert problem["cause"] == "lost worker"
         assert problem["step"] == "run"
         wait_until(lambda: not beats(heartbeat))
@@ -143,5 +143,5 @@ def test_the_python_of_a_process_ends_with_its_server_too(tmp_path: Path) -> Non
         server.process.kill()
         server.process.wait()
 
-    wait_until(lambda: not living(server.home), seconds=2)
+    wait_until(lambda: not living(server.home), seconds=3)
     assert not beats(heartbeat)
