@@ -381,7 +381,8 @@ def test_slow_and_vanished_watchers_hold_neither_memory_nor_the_server(server: S
 
 
 def test_a_server_that_stops_ends_its_streams_at_once(tmp_path: Path) -> None:
-    with Server(tmp_path / "home", [str(PROCESSES)]) as server:
+    at_once = {"GRATICULE_JOBS__GRACE_S": "1"}
+    with Server(tmp_path / "home", [str(PROCESSES)], environment=at_once) as server:
         with httpx2.Client(base_url=server.url, timeout=60, trust_env=False) as http:
             job = send(http, "steps", seconds=60)
             wait_for(http, job, "running")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 ALL = bool(os.environ.get("GRATICULE_TEST_ALL"))
 """Whether to take more time: more examples, longer chains of requests, and OpenAPI 3.1 in full too."""
 
-EXAMPLES = 100 if ALL else 25
+EXAMPLES = 100 if ALL else 10
 """Generated requests for each operation, besides those of the examples and of the covering phase."""
 
 SEED = os.environ.get("GRATICULE_TEST_SEED", "7")
