@@ -88,6 +88,7 @@ class Server:
         command = [sys.executable, "-m", "graticule", *self._command()]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRATICULE_")}
         self.home.parent.mkdir(parents=True, exist_ok=True)
+        self.url = ""
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 command,
