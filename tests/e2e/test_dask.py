@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -132,6 +133,28 @@ def test_a_job_whose_dask_worker_is_killed_is_tried_again_on_another(
         wait_until(lambda: beats(heartbeat))
         http.delete(f"/jobs/{stubborn}")
         wait_until(lambda: len(below(second)) <= 2, seconds=SILENT_S)
+
+
+def test_the_jobs_of_a_frozen_dask_worker_end_before_others_begin_them(
+    cluster: DaskCluster, serve: Serve, tmp_path: Path
+) -> None:
+    (first,), heartbeat, marks = cluster.workers, tmp_path / "heartbeat", tmp_path / "marks"
+    with client_of(serve(str(PROCESSES), str(FAULTY), env=on(cluster, GRATICULE_JOBS__LEASE_S="4"))) as http:
+        stubborn = send(http, "stubborn", {"timeLimitS": 60}, heartbeat=str(heartbeat))
+        wait_until(heartbeat.exists, seconds=10)
+        cluster.start_worker()
+
+        first.send_signal(signal.SIGSTOP)
+
+        wait_until(lambda: not beats(heartbeat, 0.3), seconds=4)
+        job = send(http, "mark", name="here", marks=str(marks), seconds=0)
+        assert ended(http, job)["status"] == "successful"
+        kill(first)
+        wait_until(lambda: beats(heartbeat), seconds=20)
+        assert http.delete(f"/jobs/{stubborn}").json()["status"] == "dismissed"
+        wait_until(lambda: not beats(heartbeat), seconds=SILENT_S)
+        (attempt,) = http.get(f"/jobs/{stubborn}").json()["attempts"]
+        assert attempt["reason"].endswith("is not heard of any more")
 
 
 def test_nothing_goes_on_when_the_server_is_killed_and_the_next_one_takes_its_jobs_up(
