@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from graticule.runtime.parts import build_parts
+from graticule.runtime.building import build_parts
 from graticule.settings import read_settings
 from graticule.web.app import Application
 

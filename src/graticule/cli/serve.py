@@ -49,7 +49,7 @@ def command(
 
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         return serve_with_reload(arguments, watched_files((*settings.processes.plugins, *plugins), config))
-    from graticule.runtime.parts import build_parts
+    from graticule.runtime.building import build_parts
     from graticule.web.server import Place, serve
 
     server = settings.server

@@ -41,7 +41,7 @@ def command(
     }
     settings = effective(config, options).settings
     check_files(plugins)
-    from graticule.runtime.parts import build_parts
+    from graticule.runtime.building import build_parts
     from graticule.runtime.worker import Watched, unwatched, work
 
     watched: Watched = unwatched
