@@ -393,6 +393,9 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
     max_running: Count = 0
     """Jobs of it that run at the same time, on all machines together. 0: as `jobs.max_per_process` says."""
 
+    requires: str | None = None
+    """What a machine must have to run it, as `jobs.labels` has it, whatever the process itself says; empty: nothing."""
+
     result_expiry_hours: Count | None = None
     """Hours for which its results are kept, 0 for ever. Unset: as the workspace says, or `storage`."""
 

@@ -430,6 +430,14 @@ def test_a_machine_that_has_it_runs_it(serve: Any) -> None:
         assert worker_of(http)["labels"] == ["big", "gpu"]
 
 
+def test_whoever_runs_the_service_has_the_last_word_on_what_a_process_needs(serve: Any) -> None:
+    config = '[processes.train]\nrequires = ""\n[processes.nap]\nrequires = "bed"\n'
+    with client(serve(PROCESSES, config=config)) as http:
+        job = send(http, "nap", seconds=0)
+        assert run(http, "train", name="x").json() == "trained x"
+        assert "process nap in version 1.0.0 and bed; none is there now" in http.get(f"/jobs/{job}").json()["message"]
+
+
 # --- who may ---------------------------------------------------------------------------------------------------------
 
 TOKENS = "\n".join(

@@ -73,10 +73,11 @@ def _offers(described: Described, settings: Settings) -> list[Offer]:
     offers = []
     default = _limits_of(settings.jobs)
     stated_of_each = zip(described.documents, described.fresh, described.limits, described.requires, strict=True)
-    for document, fresh, stated, requires in stated_of_each:
+    for document, fresh, stated, stated_requires in stated_of_each:
         description = msgspec.json.decode(document, type=ProcessDescription)
         each = settings.processes.each.get(description.id)
         python = each.python if each is not None else described.ref.python
+        requires = stated_requires if each is None or each.requires is None else each.requires
         ref = msgspec.structs.replace(described.ref, id=description.id, python=python)
         limits = first_stated(*([_limits_of(each)] if each is not None else []), stated, default)
         offers.append(Offer(description=description, ref=ref, fresh=fresh, limits=limits, requires=requires))
