@@ -246,6 +246,18 @@ class IsolatingExecutorContract(ExecutorContract):
         executor.start(assignment("j2", "break-down", how="not at all"), told)
         assert value(await told.hears_the_end_of("j2")) == "not at all"
 
+    @pytest.mark.parametrize("what", ["child", "thread", "child and failure"])
+    async def test_what_leaves_something_running_runs_once_all_the_same(self, executor: Executor, what: str) -> None:
+        told = Told()
+
+        for number in range(4):
+            executor.start(assignment(f"j{number}", "leave", what=what, seconds=0.6), told)
+            ending = await told.hears_the_end_of(f"j{number}")
+            assert (ending.failure is not None) == (what == "child and failure")
+            assert printed(ending) == "once\n" if ending.failure is None else printed(ending).startswith("once\n")
+
+        assert not [sentence for sentence in told.said if sentence[0] == "returned"]
+
     async def test_what_resists_is_killed_with_all_below_it(self, executor: Executor, tmp_path: Path) -> None:
         told, heartbeat = Told(), tmp_path / "heartbeat"
         executor.start(assignment("j1", "resist", heartbeat=str(heartbeat)), told)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def resist(heartbeat: str) -> str:
         time.sleep(0.01)
     libc.sleep(60)
     return "outlived"
+
+
+@process
+def leave(what: str, seconds: float) -> str:
+    """End after a while, and leave a child, or a thread, that goes on."""
+    print("once")
+    if what.startswith("child"):
+        subprocess.Popen(["sleep", "60"])
+    else:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    time.sleep(seconds)
+    if what == "child and failure":
+        raise ValueError("bad luck")
+    return what
 
 
 @process

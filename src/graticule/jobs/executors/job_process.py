@@ -392,7 +392,7 @@ class Child:
         now = time.monotonic()
         if self._frames.unfinished and now - self._heard > _MID_MESSAGE:
             self._give_up()  # whoever wrote that was no child: it would have written all of it
-        elif self._current is not None and now >= self._ask_at:
+        elif self._current is not None and self._ending is None and now >= self._ask_at:
             self._ask_at = now + (now - self.began)
             self._send(encode_frame(Ping(job=self._current.job.id)))
 
@@ -400,6 +400,8 @@ class Child:
         if isinstance(message, Described):
             if self._described is not None and not self._described.done():
                 self._described.set_result(message)
+            return
+        if self._ending is not None:  # it is being killed; a late answer must not say that its job never began
             return
         ended = self._meant_by(message)
         if ended is None:
