@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -318,6 +319,24 @@ def test_a_job_whose_server_is_killed_too_often_is_a_lost_one(tmp_path: Path) ->
         assert "send the job again" in problem["remedy"]
         wait_until(lambda: not leftovers(second.home))
         assert execute(http, "well").json() == "well"
+
+
+def test_whoever_waits_for_a_job_while_the_database_goes_is_told_where_it_is(tmp_path: Path) -> None:
+    marks, marking = tmp_path / "marks", Path(__file__).with_name("marking.py")
+    with Postgres() as postgres, ThreadPoolExecutor(1) as pool:
+        settings = {"GRATICULE_DATABASE__URL": postgres.new_database(), "GRATICULE_SERVER__SYNC_LIMIT_S": "2"}
+        with Server(tmp_path / "home", [str(marking)], environment=settings) as server, client_of(server) as http:
+            waiting = pool.submit(execute, http, "marking", name="one", seconds=3, marks=str(marks))
+            wait_until(marks.exists)
+
+            postgres.kill()
+            answer = waiting.result()
+            postgres.start()
+
+            assert answer.status_code == 201, answer.text
+            assert ended(http, answer.json()["jobID"])["status"] == "successful"
+            assert [entry.what for entry in read_marks(marks)["one"] if entry.what != "beat"] == ["begin", "end"]
+            assert [job["type"] for job in http.get("/jobs").json()["jobs"]] == ["process"]
 
 
 def test_a_database_that_is_gone_for_a_while_loses_no_job(tmp_path: Path) -> None:

@@ -289,11 +289,29 @@ class Agent:
         while self.hold is None or self.hold.action != "drain" or at_work():  # noqa: ASYNC110 - that changes in many places
             await asyncio.sleep(_AGAIN_S / 4)
 
-    def detach(self, job_id: str) -> None:
-        """Note that nobody waits for a running job any more; it goes on as if it had been sent asynchronously."""
-        running = self._running.get(job_id)
+    async def detach(self, job: Job) -> Job:
+        """Have a job that nobody waits for any more go on as if it had been sent asynchronously; return it as such.
+
+        While the ledger cannot be written it is tried again later: the job goes on, whatever the ledger says of it.
+        """
+        running = self._running.get(job.id)
         if running is not None:
-            self._running[job_id] = msgspec.structs.replace(running, sync=False, type="process")
+            self._running[job.id] = msgspec.structs.replace(running, sync=False, type="process")
+        try:
+            return await self._ledger.move(job.key, _detached)
+        except LedgerUnavailable:
+            self._in_background(self._keep_detaching(job.key))
+            return _detached(self.progress_of(job))
+
+    async def _keep_detaching(self, key: JobKey) -> None:
+        while not self._closing:
+            await asyncio.sleep(_AGAIN_S)
+            with contextlib.suppress(LedgerUnavailable):
+                try:
+                    await self._ledger.move(key, _detached)
+                except NotFound:
+                    log.info("job %s is gone before it was told that nobody waits for it", key.id)
+                return
 
     def start(self) -> None:
         """Take up jobs that wait; before, its processes may not all be known."""
@@ -889,6 +907,10 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
         not_before=at + int(pause * 1e6),
         history=_encode([*job.attempts_before(), attempt]),
     )
+
+
+def _detached(job: Job) -> Job:
+    return msgspec.structs.replace(job, sync=False, type="process", revision=job.revision + 1)
 
 
 def _limits_of(job: Job, most: Limits) -> Limits:

@@ -23,6 +23,7 @@ from graticule.errors import (
     JobGone,
     JobLocked,
     KeyReused,
+    LedgerUnavailable,
     NoSuchJob,
     NoSuchNotice,
     NotEnded,
@@ -428,6 +429,8 @@ class JobManager:
                 return await self.get(submission.job.id)
             except NoSuchJob:  # refused in this moment: its end is about to be told
                 await end
+            except LedgerUnavailable:  # it was kept: whoever is told that nothing was would send it once more
+                return self.engine.agent.progress_of(submission.job)
         job = end.result()
         failure = job.failed_because()
         if failure is not None and failure.blames_inputs:
@@ -451,8 +454,7 @@ class JobManager:
         if not submission.offer.description.allows_async:
             await self.dismiss(job.id)
             raise SyncTimeout(job.process, seconds)
-        self.engine.agent.detach(job.id)
-        return await self.engine.ledger.move(job.key, _detached)
+        return await self.engine.agent.detach(job)
 
     async def get(self, job_id: str) -> Job:
         """Return a job with its newest progress; raises NoSuchJob or JobGone."""
@@ -665,10 +667,6 @@ def _as_read(found: Job, read: Job) -> bool:
     if found.status != "created":
         raise JobLocked(found.id, found.status)
     return found.revision == read.revision
-
-
-def _detached(job: Job) -> Job:
-    return msgspec.structs.replace(job, sync=False, type="process", revision=job.revision + 1)
 
 
 def _dismissed(job: Job, at: int) -> Job:

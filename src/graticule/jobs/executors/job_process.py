@@ -407,13 +407,7 @@ class Child:
         if ended is None:
             return
         if isinstance(message, Pong):
-            if self.why is not None:
-                self.done.set()
-                self.close()
-                return
-            log.warning("job process %d did not receive job %s; it is ended", self.pid, ended.job.id)
-            self._current = None
-            self._executor.unburden(self, ended)
+            self._let_go_of(ended)
             return
         if isinstance(message, Progress):
             ended.listener.progressed(ended.job, message.percent, message.message)
@@ -440,6 +434,16 @@ class Child:
             return
         self._go_on(ended.job, keep=keep, reads_on=isinstance(message, Done) and not message.littered)
         ended.listener.ended(ended.job, ending)
+
+    def _let_go_of(self, unreceived: Handed) -> None:
+        """End the child, for it never got its current job."""
+        if self.why is not None:
+            self.done.set()
+            self.close()
+            return
+        log.warning("job process %d did not receive job %s; it is ended", self.pid, unreceived.job.id)
+        self._current = None
+        self._executor.unburden(self, unreceived)
 
     def _meant_by(self, message: Progress | Done | Broke | Pong) -> Handed | None:
         """Return the job that a message is about, if this child has that; it is the current one then."""
