@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -337,6 +338,31 @@ def test_whoever_waits_for_a_job_while_the_database_goes_is_told_where_it_is(tmp
             assert ended(http, answer.json()["jobID"])["status"] == "successful"
             assert [entry.what for entry in read_marks(marks)["one"] if entry.what != "beat"] == ["begin", "end"]
             assert [job["type"] for job in http.get("/jobs").json()["jobs"]] == ["process"]
+
+
+def test_what_ends_while_the_database_is_gone_for_longer_than_a_lease_is_not_begun_again(tmp_path: Path) -> None:
+    marks, marking = tmp_path / "marks", Path(__file__).with_name("marking.py")
+    with Postgres() as postgres, ExitStack() as stack:
+        settings = {
+            "GRATICULE_DATABASE__URL": postgres.new_database(),
+            "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
+            "GRATICULE_JOBS__LEASE_S": "6",
+            "GRATICULE_JOBS__WORKERS": "3",
+        }
+        several = [
+            stack.enter_context(Server(tmp_path / name, [str(marking)], environment=settings)) for name in ("a", "b")
+        ]
+        http = stack.enter_context(client_of(several[0]))
+        jobs = [send(http, "marking", name=f"job-{number}", seconds=1.5, marks=str(marks)) for number in range(6)]
+        wait_until(lambda: marks.exists() and len(read_marks(marks)) == len(jobs))
+
+        postgres.kill()
+        time.sleep(8)
+        postgres.start()
+
+        assert [ended(http, job)["status"] for job in jobs] == ["successful"] * len(jobs)
+        begun = {name: [entry.what for entry in entries].count("begin") for name, entries in read_marks(marks).items()}
+        assert begun == {f"job-{number}": 1 for number in range(6)}
 
 
 def test_a_database_that_is_gone_for_a_while_loses_no_job(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import shutil
 import socket
@@ -146,6 +147,8 @@ class Agent:
         self._again = False
         self._reserved = 0
         self._ahead_from = 0.0
+        self._reap_from = math.inf
+        """When, by `time.monotonic`, lost jobs may be looked for; never while the ledger is not reached."""
         self.lacking = ""
         """What this machine lacks that every job needs; empty: nothing."""
         self._pace = 0.0
@@ -814,11 +817,23 @@ class Agent:
             self._in_background(self._report_and_reap())
 
     async def _report_and_reap(self) -> None:
+        """Make this agent known, and look for the jobs of those that are lost.
+
+        Leases also run out while nobody reaches the ledger. Whoever lives gets half a lease afterwards to renew them,
+        and to write the ends that came meanwhile.
+        """
+        began = time.monotonic()
         try:
             await self.report()
+            answered = time.monotonic()
+            if self._reap_from == math.inf or answered - began > self.rules.lease_s / 4:
+                self._reap_from = answered + self.rules.lease_s / 2
+            if answered < self._reap_from:
+                return
             touched = await self._ledger.reap(self._lost, before=self._ledger.clock())
         except GraticuleError as error:
             log.warning("lost jobs cannot be looked for: %s", error)
+            self._reap_from = math.inf
             return
         for job in touched:
             agent = job.agent or job.attempts_before()[-1].agent
