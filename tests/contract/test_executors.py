@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from graticule.jobs.cgroups import find_groups
 from graticule.jobs.executor import Assignment
+from graticule.jobs.executors import local
 from graticule.jobs.executors.inline import InlineExecutor
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.job import Failure
@@ -377,6 +379,27 @@ async def test_a_job_process_that_is_gone_before_its_fork_is_told_has_ended_as_i
     ending = await bench.told.hears_the_end_of("deadly")
     assert ending.failure is not None
     assert ending.failure.cause == "process error"
+    await executor.close()
+
+
+async def test_a_fork_server_that_hangs_is_in_trouble_until_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(local, "_FORK_S", 0.3)
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench = Bench(tmp_path, executor)
+    (forkserver,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
+    bench.start("first")
+    await bench.told.hears_the_end_of("first")
+    assert executor.trouble == ""
+
+    forkserver.suspend()
+    executor.start(replace(bench.assignment("second"), fresh=True), bench.told)
+    await until(lambda: executor.trouble)
+    assert "has not forked a job process" in executor.trouble
+    forkserver.resume()
+
+    await bench.told.hears_the_end_of("second")
+    assert executor.trouble == ""
     await executor.close()
 
 

@@ -109,6 +109,7 @@ class Child:
         self._jobs = 0
         self._open = True
         self._retiring = False
+        self.asked = time.monotonic()
         self.number = number
         self.key = key
         self.log = log

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import mmap
 import os
 import shutil
@@ -52,6 +53,8 @@ _SETTLED = {
 }
 _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
+_FORK_S = 10.0
+"""Seconds that the fork server may take for a job process, while it imports something."""
 _STATUS_S = 10.0
 """Seconds until the exit status of a job process that is gone counts as unknown."""
 _AT_ONCE = frozenset({"out of memory", "disk limit"})
@@ -388,7 +391,8 @@ class LocalExecutor:
     async def _bury(self, child: Child) -> None:
         """Wait for the exit status, then tell how the job it had has ended."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STATUS_S):
+            # Whoever was stopped has his reason; of the others only the exit status says what it was.
+            async with asyncio.timeout(_STATUS_S if child.why is None else 2):
                 await child.exited.wait()
         if child.job is not None:
             child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
@@ -506,7 +510,10 @@ class LocalExecutor:
 
     @property
     def trouble(self) -> str:
-        return "" if self._forkserver.poll() is None else "the fork server is gone"
+        if self._forkserver.poll() is not None:
+            return "the fork server is gone"
+        waited = time.monotonic() - min((child.asked for child in self._unforked.values()), default=math.inf)
+        return "" if waited < _FORK_S else f"the fork server has not forked a job process for {waited:.0f} s"
 
 
 def logs_left(folder: Path) -> dict[str, Path]:
