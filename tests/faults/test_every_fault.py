@@ -238,6 +238,10 @@ def test_no_job_is_taken_or_begun_on_a_full_disk_and_none_is_lost(tmp_path: Path
                 assert int(refused.headers["retry-after"]) > 0
                 assert "the disk of the home has" in refused.json()["detail"]
                 assert "the disk of the home has" in http.get("/health").json()["parts"]["disk"]["reason"]
+                upload = http.post("/files", params={"name": "a.bin"}, content=b"abc")
+                assert upload.status_code == 503
+                assert int(upload.headers["retry-after"]) > 0
+                assert upload.json()["detail"] == refused.json()["detail"]
                 ended(http, runs)
                 time.sleep(1)
                 status = http.get(f"/jobs/{waits[0]}").json()
@@ -277,6 +281,41 @@ def test_a_ledger_on_a_full_disk_takes_no_job_and_loses_none(tmp_path: Path) -> 
         assert {ended(http, job)["status"] for job in taken} == {"successful"}
         assert len(http.get("/jobs", params={"limit": 1000}).json()["jobs"]) == len(taken) + 1
         wait_until(lambda: http.get("/health").json()["parts"]["ledger"]["ok"], seconds=20)
+
+
+def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    environment = {"GRATICULE_STORAGE__MIN_FREE_MIB": "0"}
+    tus = {"Tus-Resumable": "1.0.0"}
+    part = {**tus, "Content-Type": "application/offset+octet-stream"}
+    with small_disk(disk), Server(disk / "home", environment=environment) as server, client_of(server) as http:
+        announced = {**tus, "Upload-Length": "300000"}
+        begun = http.post("/files", headers=announced).headers["location"]
+        first = http.patch(begun, content=b"a" * 4096, headers={**part, "Upload-Offset": "0"})
+        assert first.status_code == 204
+        before = staged(server.home)
+        with full(disk, server, whole=True):
+            whole = http.post("/files", params={"name": "a.bin"}, content=b"x" * 300_000)
+            form = http.post("/files", files={"file": ("a.bin", b"x" * 300_000)})
+            with_first = http.post("/files", content=b"x" * 3000, headers={**announced, **part})
+            next_part = http.patch(begun, content=b"b" * 295_904, headers={**part, "Upload-Offset": "4096"})
+            for answer in (whole, form, with_first, next_part):
+                assert answer.status_code == 503, answer.text
+                assert int(answer.headers["retry-after"]) > 0
+                assert "disk" in answer.json()["detail"]
+            assert staged(server.home) == before
+            at = int(http.head(begun, headers=tus).headers["upload-offset"])
+        rest = {**part, "Upload-Offset": str(at)}
+        wait_until(lambda: http.patch(begun, content=b"b" * (300_000 - at), headers=rest).status_code == 204)
+
+        assert http.get(begun).content == b"a" * 4096 + b"b" * 295_904
+        assert [one["name"] for one in http.get("/files").json()["files"] if not one.get("sample")] == ["upload"]
+        assert "Traceback" not in server.log
+
+
+def staged(home: Path) -> list[str]:
+    """Return the names of what is being uploaded to the default workspace of a server."""
+    return sorted(path.name for path in (home / "storage" / ".staging" / "default").iterdir())
 
 
 def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:

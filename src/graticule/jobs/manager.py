@@ -293,11 +293,15 @@ class JobManager:
 
     def _check_doors(self, process_id: str, *, prompt: bool) -> None:
         """Raise QueueHeld or StorageUnavailable if no job is taken now."""
-        if lacking := self.engine.agent.lacking:
-            raise StorageUnavailable(lacking, "storage.min_free_mib")
+        self.check_disk()
         self.engine.holds.check_open(self.workspace, process_id)
         if prompt:
             self.engine.holds.check_prompt(self.workspace, process_id)
+
+    def check_disk(self) -> None:
+        """Raise StorageUnavailable while the disk has too little room for anything new."""
+        if lacking := self.engine.agent.lacking:
+            raise StorageUnavailable(lacking, "storage.min_free_mib")
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
         at, subscription, files = now(), request.subscription, request.files
