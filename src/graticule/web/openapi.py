@@ -56,7 +56,9 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 }
 _ALWAYS = (RequestFailed, MalformedRequest, HeadTooLarge, RequestStalled)
 """Problems that every operation may have."""
-_PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-Range",), 503: ("Retry-After",)}
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-Range",), 429: ("Retry-After",), 503: ("Retry-After",)
+}  # fmt: skip
 
 _JOB_LINKS = {
     "status": ("get_job", "The status of the job."),
