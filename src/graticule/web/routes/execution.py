@@ -61,7 +61,7 @@ EXECUTION_ANSWERS = (
         status=200,
         description="The result: of one output its value, of several a results document.",
         content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
-        headers=("Preference-Applied", "Link", "OGC-Output-Values-Count"),
+        headers=("Preference-Applied", "Link", "OGC-Output-Values-Count", "ETag"),
     ),
     Answer(
         status=201,

@@ -48,7 +48,7 @@ from graticule.web.requests import (
     workspace_of,
 )
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
-from graticule.web.routing import Answer, Parameter, Routes
+from graticule.web.routing import RANGE, Answer, Parameter, Routes
 
 routes = Routes("Files")
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends a broken form is told; nobody else need know
@@ -468,7 +468,7 @@ async def describe_file(request: Request) -> Response:
             content=(("*/*", ""),),
             headers=("ETag", "Repr-Digest", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable"),
         ),
-        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        RANGE,
     ),
     problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost, StorageUnavailable),
 )
