@@ -76,7 +76,7 @@ FAULTS = {
     "the disk limit": Fault(
         "hoarding", {"mebibytes": 12}, "disk limit", "run", "limit is 8 MiB", "processes.hoarding.disk_limit_mib"
     ),
-    "a full disk": Fault("faulty", {"how": "fill the disk"}, "disk limit", "run", "no space", "free space"),
+    "a full disk": Fault("faulty", {"how": "fill the disk"}, "disk limit", "run", "no space", "graticule dismiss"),
     "the log limit": Fault("chatty", {}, "disk limit", "run", "log is 2 MiB", "processes.chatty.log_limit_mib"),
     "a log that fills the disk": Fault("chatty", {"pause": 0}, "disk limit", "run", "", ""),
     "an undeclared output": Fault("undeclared", {}, "process error", "run", "result", "log"),
@@ -251,6 +251,29 @@ def test_no_job_is_taken_or_begun_on_a_full_disk_and_none_is_lost(tmp_path: Path
         assert [ended(http, job)["status"] for job in waits] == ["successful"] * 3
         assert execute(http, "well").json() == "well"
         assert not leftovers(server.home)
+
+
+def test_a_job_whose_log_has_filled_the_disk_says_how_to_free_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    arguments = [str(Path(__file__).with_name("faulty.py"))]
+    environment = {"GRATICULE_STORAGE__MIN_FREE_MIB": "2", "GRATICULE_JOBS__LOG_LIMIT_MIB": "40"}
+    with (
+        small_disk(disk),
+        Server(disk / "home", arguments, environment=environment) as server,
+        client_of(server) as http,
+    ):
+        job = send(http, "chatty", pause=0)
+
+        problem = ended(http, job, seconds=60)["exception"]
+        if os.geteuid() == 0:  # else it is its own limit that the log meets
+            wait_until(lambda: execute(http, "well").status_code == 503)
+            refused = execute(http, "well")
+            assert "graticule dismiss" in problem["remedy"]
+            assert "graticule dismiss" in refused.json()["detail"]
+        http.delete(f"/jobs/{job}")
+
+        assert problem["cause"] == "disk limit"
+        wait_until(lambda: execute(http, "well").status_code == 200)
 
 
 def test_a_ledger_on_a_full_disk_takes_no_job_and_loses_none(tmp_path: Path) -> None:
