@@ -276,8 +276,8 @@ class Storage(Section, frozen=True, kw_only=True):
     min_free_mib: Count = 64
     """MiB that the disks of home and storage must have left.
 
-    With less, no job is taken or begun and `/health` says why: jobs on a full disk would fail. Jobs that run go on. 0:
-    until the last byte is taken.
+    With less, no job or upload is taken, no job is begun, and `/health` says why: jobs on a full disk would fail. Jobs
+    that run go on. 0: until the last byte is taken.
     """
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,14 @@ from graticule.web.problems import PROBLEMS
 from graticule.web.routes import ROUTES
 from graticule.web.vocabulary import schema_3_0, schema_3_1
 from tests.conftest import Serve
+from tests.e2e.test_jobs import client, send, wait_for
+from tests.postgres import Postgres
+from tests.serving import Server
 
 OPENAPI = "application/vnd.oai.openapi+json;version="
 VALIDATORS = {"3.0": OpenAPIV30SpecValidator, "3.1": OpenAPIV31SpecValidator}
+Answers = dict[str, Any]
+"""What the definition says of an operation's answers, by status."""
 OPEN = Service(title="T", description="D", version="1", secured=False)
 
 ODD = ProcessDescription(
@@ -153,6 +160,90 @@ def test_every_problem_of_a_route_is_documented_with_its_status(http: httpx2.Cli
         assert "500" in answers
 
 
+_WITHOUT_LEDGER = {
+    "/", "/api", "/api.html", "/api.json", "/conformance", "/health", "/health/live", "/health/ready", "/metrics",
+    "/processes", "/processes/{processID}",
+}  # fmt: skip
+_VALUES = {
+    "processID": "echo", "outputID": "message", "index": "0", "number": "1", "step": "process", "scope": "process:none",
+}  # fmt: skip
+
+
+def _ask_all(http: httpx2.Client, job: str, file: str, **headers: str) -> list[tuple[Answers, httpx2.Response]]:
+    """Send one request to every operation; return what each may answer, and what it does."""
+    paths = http.get("/api?f=json").json()["paths"]
+
+    def ask(path: str, method: str) -> tuple[Answers, httpx2.Response]:
+        name = "a.txt" if path.startswith("/files") else "hook"
+        values = {**_VALUES, "jobID": job, "fileID": file, "name": name}
+        address = re.sub(r"{(\w+)}", lambda found: values[found[1]], path)
+        query = "?message=hello" if (path, method) == ("/processes/{processID}/execution", "get") else ""
+        body = {"inputs": {"message": "hello"}, "process": "echo", "priority": 1, "action": "pause"}
+        content = {"json": body} if method in ("put", "post") else {}
+        sent = http.build_request(method, address + query, **content, headers=headers)
+        return paths[path][method]["responses"], http.send(sent)
+
+    last = {one for one in _paths_of_routes() if one[1] == "delete"}
+    with ThreadPoolExecutor(16) as pool:  # many wait for a database that is gone
+        return [
+            answer
+            for some in (_paths_of_routes() - last, last)
+            for answer in pool.map(lambda one: ask(*one), sorted(some))
+        ]
+
+
+def test_whatever_the_database_is_needed_for_is_documented_to_fail_with_it(tmp_path: Path):
+    with Postgres() as postgres:
+        settings = {"GRATICULE_DATABASE__URL": postgres.new_database()}
+        with Server(tmp_path / "home", environment=settings) as server, client(server) as http:
+            job = send(http, "echo", message="hello")
+            file = http.post("/files?name=a.txt", content=b"abc").json()["id"]
+            wait_for(http, job)
+            http.get("/api?f=json")
+            postgres.kill()
+
+            asked = _ask_all(http, job, file)
+
+            failed = [answer.request.url.path for _, answer in asked if answer.status_code == 503]
+            postgres.start()
+    assert [str(answer.request.url) for documented, answer in asked if str(answer.status_code) not in documented] == []
+    assert {"/jobs", f"/jobs/{job}", f"/jobs/{job}/prov", "/notification-profiles"} <= set(failed)
+
+
+def test_only_what_needs_neither_ledger_nor_storage_is_always_answered(http: httpx2.Client):
+    paths = http.get("/api?f=json").json()["paths"]
+
+    always = {path for path, methods in paths.items() for one in methods.values() if "503" not in one["responses"]}
+
+    assert always == _WITHOUT_LEDGER - {"/health", "/health/ready"}
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        (304, {"If-None-Match": "*"}),
+        (206, {"Range": "bytes=0-0"}),
+        (416, {"Range": "bytes=99999999-"}),
+    ],
+)
+def test_conditions_and_ranges_are_documented_where_they_are_honoured(
+    http: httpx2.Client, status: int, asked: dict[str, str]
+):  # fmt: skip
+    job = send(http, "echo", message="hello")
+    file = http.post("/files?name=a.txt", content=b"abc").json()["id"]
+    wait_for(http, job)
+
+    answers = [
+        (documented, answer)
+        for documented, answer in _ask_all(http, job, file, **asked)
+        if answer.status_code == status
+    ]
+
+    assert {answer.request.method for _, answer in answers} == {"GET"}
+    assert len(answers) >= 3
+    assert [str(answer.request.url) for documented, answer in answers if str(status) not in documented] == []
+
+
 def test_every_schema_that_a_route_names_is_there(http: httpx2.Client):
     schemas = http.get("/api?f=json").json()["components"]["schemas"]
     named = {name for route in ROUTES for answer in route.answers for _, name in answer.content if name}
@@ -244,7 +335,11 @@ def test_tokens_are_a_security_scheme(serve: Serve):
 
     assert document["security"] == [{"token": []}]
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    assert all("401" in operation["responses"] for path in document["paths"].values() for operation in path.values())
+    assert all(
+        {"401", "404"} <= set(operation["responses"])
+        for path in document["paths"].values()
+        for operation in path.values()
+    )
     assert _faults(document) == []
 
 

@@ -98,6 +98,26 @@ def test_beyond_the_limit_of_waiting_jobs_a_request_is_to_come_again(serve: Any)
         assert run(http, "nap", seconds=0).status_code == 200
 
 
+def test_beyond_the_limit_of_waiting_jobs_a_created_one_stays_created(serve: Any) -> None:
+    server = serve(str(PROCESSES), env={"GRATICULE_JOBS__WORKERS": "1", "GRATICULE_JOBS__MAX_WAITING_PER_ACTOR": "1"})
+    with client(server) as http:
+        ended = send(http, "nap", seconds=0)
+        wait_for(http, ended)
+        job = created(http, "nap", seconds=0).json()["jobID"]
+        busy = [send(http, "nap", seconds=5) for _ in range(2)]
+        time.sleep(0.1)
+
+        refused = [http.post(f"/jobs/{job}/results"), http.post(f"/jobs/{ended}/again")]
+
+        assert [answer.status_code for answer in refused] == [429, 429]
+        assert {answer.headers["retry-after"] for answer in refused} == {"5"}
+        assert http.get(f"/jobs/{job}").json()["status"] == "created"
+        for one in busy:
+            http.delete(f"/jobs/{one}")
+        assert http.post(f"/jobs/{job}/results").status_code == 200
+        assert wait_for(http, job)["status"] == "successful"
+
+
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     with Server(tmp_path_factory.mktemp("keys") / "home", [str(PROCESSES)]) as server, client(server) as found:
@@ -107,6 +127,63 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
 def keyed(http: httpx2.Client, key: str, process: str, prefer: str = "respond-async", **inputs: Any) -> httpx2.Response:
     headers = {"Idempotency-Key": key, **({"Prefer": prefer} if prefer else {})}
     return http.post(f"/processes/{process}/execution", json={"inputs": inputs}, headers=headers)
+
+
+def created(http: httpx2.Client, process: str, key: str = "", **inputs: Any) -> httpx2.Response:
+    headers = {"Prefer": 'status="created"', **({"Idempotency-Key": key} if key else {})}
+    return http.post("/jobs", json={"process": process, "inputs": inputs}, headers=headers)
+
+
+def test_a_job_that_is_created_again_with_its_key_is_the_same_job(http: httpx2.Client) -> None:
+    first = created(http, "nap", "c1", seconds=0)
+    again = created(http, "nap", "c1", seconds=0)
+    http.post(f"/jobs/{first.json()['jobID']}/results")
+    started = created(http, "nap", "c1", seconds=0)
+
+    assert [answer.status_code for answer in (first, again, started)] == [201] * 3
+    assert {answer.headers["location"] for answer in (again, started)} == {first.headers["location"]}
+    assert again.json()["status"] == "created"
+    assert started.json()["status"] != "created"
+
+
+def test_the_key_of_a_created_job_is_good_for_no_other_request(http: httpx2.Client) -> None:
+    first = created(http, "nap", "c2", seconds=0).json()["jobID"]
+
+    other = created(http, "nap", "c2", seconds=1)
+    body = {"process": "nap", "inputs": {"seconds": 0}}
+    at_once = http.post("/jobs", json=body, headers={"Idempotency-Key": "c2", "Prefer": "respond-async"})
+
+    assert [answer.status_code for answer in (other, at_once)] == [422, 422]
+    assert first in other.json()["detail"]
+    assert created(http, "nap", "c 2", seconds=0).status_code == 400
+    assert http.get(f"/jobs/{first}").json()["status"] == "created"
+
+
+def test_a_created_job_that_becomes_one_of_another_process_lets_go_of_its_key(http: httpx2.Client) -> None:
+    job = created(http, "nap", "c3", seconds=0).json()["jobID"]
+    keyed(http, "c3", "mark", name="one", marks=os.devnull)
+
+    changed = http.put(f"/jobs/{job}", json={"process": "mark", "inputs": {"name": "two", "marks": os.devnull}})
+
+    assert changed.status_code == 200, changed.text
+    assert created(http, "nap", "c3", seconds=0).json()["jobID"] != job
+
+
+def test_a_job_that_is_sent_again_with_a_key_becomes_one_new_job(http: httpx2.Client) -> None:
+    before, other = (run(http, "nap", "respond-async", seconds=0).json()["jobID"] for _ in range(2))
+    wait_for(http, before)
+    wait_for(http, other)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda _: http.post(f"/jobs/{before}/again", headers={"Idempotency-Key": "a1"}), "abcd")
+        )
+    elsewhere = http.post(f"/jobs/{other}/again", headers={"Idempotency-Key": "a1"})
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.headers["location"] for answer in answers}) == 1
+    assert elsewhere.status_code == 422
+    assert http.post(f"/jobs/{before}/again").headers["location"] != answers[0].headers["location"]
 
 
 def test_a_request_that_is_sent_again_with_its_key_is_the_same_job(http: httpx2.Client, tmp_path: Path) -> None:

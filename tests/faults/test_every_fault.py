@@ -78,7 +78,7 @@ FAULTS = {
     "the disk limit": Fault(
         "hoarding", {"mebibytes": 12}, "disk limit", "run", "limit is 8 MiB", "processes.hoarding.disk_limit_mib"
     ),
-    "a full disk": Fault("faulty", {"how": "fill the disk"}, "disk limit", "run", "no space", "free space"),
+    "a full disk": Fault("faulty", {"how": "fill the disk"}, "disk limit", "run", "no space", "graticule dismiss"),
     "the log limit": Fault("chatty", {}, "disk limit", "run", "log is 2 MiB", "processes.chatty.log_limit_mib"),
     "a log that fills the disk": Fault("chatty", {"pause": 0}, "disk limit", "run", "", ""),
     "an undeclared output": Fault("undeclared", {}, "process error", "run", "result", "log"),
@@ -240,6 +240,10 @@ def test_no_job_is_taken_or_begun_on_a_full_disk_and_none_is_lost(tmp_path: Path
                 assert int(refused.headers["retry-after"]) > 0
                 assert "the disk of the home has" in refused.json()["detail"]
                 assert "the disk of the home has" in http.get("/health").json()["parts"]["disk"]["reason"]
+                upload = http.post("/files", params={"name": "a.bin"}, content=b"abc")
+                assert upload.status_code == 503
+                assert int(upload.headers["retry-after"]) > 0
+                assert upload.json()["detail"] == refused.json()["detail"]
                 ended(http, runs)
                 time.sleep(1)
                 status = http.get(f"/jobs/{waits[0]}").json()
@@ -249,6 +253,29 @@ def test_no_job_is_taken_or_begun_on_a_full_disk_and_none_is_lost(tmp_path: Path
         assert [ended(http, job)["status"] for job in waits] == ["successful"] * 3
         assert execute(http, "well").json() == "well"
         assert not leftovers(server.home)
+
+
+def test_a_job_whose_log_has_filled_the_disk_says_how_to_free_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    arguments = [str(Path(__file__).with_name("faulty.py"))]
+    environment = {"GRATICULE_STORAGE__MIN_FREE_MIB": "2", "GRATICULE_JOBS__LOG_LIMIT_MIB": "40"}
+    with (
+        small_disk(disk),
+        Server(disk / "home", arguments, environment=environment) as server,
+        client_of(server) as http,
+    ):
+        job = send(http, "chatty", pause=0)
+
+        problem = ended(http, job, seconds=60)["exception"]
+        if os.geteuid() == 0:  # else it is its own limit that the log meets
+            wait_until(lambda: execute(http, "well").status_code == 503)
+            refused = execute(http, "well")
+            assert "graticule dismiss" in problem["remedy"]
+            assert "graticule dismiss" in refused.json()["detail"]
+        http.delete(f"/jobs/{job}")
+
+        assert problem["cause"] == "disk limit"
+        wait_until(lambda: execute(http, "well").status_code == 200)
 
 
 def test_a_ledger_on_a_full_disk_takes_no_job_and_loses_none(tmp_path: Path) -> None:
@@ -279,6 +306,41 @@ def test_a_ledger_on_a_full_disk_takes_no_job_and_loses_none(tmp_path: Path) -> 
         assert {ended(http, job)["status"] for job in taken} == {"successful"}
         assert len(http.get("/jobs", params={"limit": 1000}).json()["jobs"]) == len(taken) + 1
         wait_until(lambda: http.get("/health").json()["parts"]["ledger"]["ok"], seconds=20)
+
+
+def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    environment = {"GRATICULE_STORAGE__MIN_FREE_MIB": "0"}
+    tus = {"Tus-Resumable": "1.0.0"}
+    part = {**tus, "Content-Type": "application/offset+octet-stream"}
+    with small_disk(disk), Server(disk / "home", environment=environment) as server, client_of(server) as http:
+        announced = {**tus, "Upload-Length": "300000"}
+        begun = http.post("/files", headers=announced).headers["location"]
+        first = http.patch(begun, content=b"a" * 4096, headers={**part, "Upload-Offset": "0"})
+        assert first.status_code == 204
+        before = staged(server.home)
+        with full(disk, server, whole=True):
+            whole = http.post("/files", params={"name": "a.bin"}, content=b"x" * 300_000)
+            form = http.post("/files", files={"file": ("a.bin", b"x" * 300_000)})
+            with_first = http.post("/files", content=b"x" * 3000, headers={**announced, **part})
+            next_part = http.patch(begun, content=b"b" * 295_904, headers={**part, "Upload-Offset": "4096"})
+            for answer in (whole, form, with_first, next_part):
+                assert answer.status_code == 503, answer.text
+                assert int(answer.headers["retry-after"]) > 0
+                assert "disk" in answer.json()["detail"]
+            assert staged(server.home) == before
+            at = int(http.head(begun, headers=tus).headers["upload-offset"])
+        rest = {**part, "Upload-Offset": str(at)}
+        wait_until(lambda: http.patch(begun, content=b"b" * (300_000 - at), headers=rest).status_code == 204)
+
+        assert http.get(begun).content == b"a" * 4096 + b"b" * 295_904
+        assert [one["name"] for one in http.get("/files").json()["files"] if not one.get("sample")] == ["upload"]
+        assert "Traceback" not in server.log
+
+
+def staged(home: Path) -> list[str]:
+    """Return the names of what is being uploaded to the default workspace of a server."""
+    return sorted(path.name for path in (home / "storage" / ".staging" / "default").iterdir())
 
 
 def test_a_server_that_is_killed_runs_its_job_again(tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -100,6 +104,86 @@ def test_a_backup_holds_the_database_the_key_and_the_results(
     assert main(["db", "check", "--home", str(home)]) == Exit.DONE
     assert main(["backup", str(copy), "--home", str(home)]) == Exit.USAGE
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_backup_leaves_out_what_is_removed_meanwhile(tmp_path: Path) -> None:
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    main(["db", "upgrade", "--home", str(home)])
+    (home / "storage" / "kept").mkdir(parents=True)
+    (home / "storage" / "kept" / "result").write_text("42")
+    for number in range(2000):
+        (home / "storage" / "jobs" / str(number)).mkdir(parents=True)
+        (home / "storage" / "jobs" / str(number) / "result").write_text("41")
+
+    def remove_jobs() -> None:
+        while not (copy / "storage" / "jobs").exists():
+            time.sleep(0.001)
+        shutil.rmtree(home / "storage" / "jobs")
+
+    removing = threading.Thread(target=remove_jobs)
+    removing.start()
+    ended = main(["backup", str(copy), "--home", str(home)])
+    removing.join()
+
+    assert ended == Exit.DONE
+    assert (copy / "storage" / "kept" / "result").read_text() == "42"
+    assert len(list((copy / "storage" / "jobs").glob("*/result"))) < 2000
+
+
+def test_a_backup_that_cannot_be_whole_says_why_and_keeps_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    main(["db", "upgrade", "--home", str(home)])
+    (home / "storage").mkdir()
+    (home / "storage" / "large").write_bytes(bytes(8 << 20))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    capsys.readouterr()
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, before[1]))
+    try:
+        ended = main(["backup", str(copy), "--home", str(home)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    told = capsys.readouterr().err
+    assert ended == Exit.MISCONFIGURED
+    assert "nothing of it is kept" in told
+    assert "File too large" in told
+    assert told.count("\n") == 1
+    assert not any(copy.iterdir())
+    assert main(["backup", str(copy), "--home", str(home)]) == Exit.DONE
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://ada:s%26cret@db.example:5433/jobs?sslmode=require&application_name=a", "s&cret"),
+        ("postgresql://ada@db.example:5433/jobs?sslmode=require&application_name=a&password=s%26cret", "s&cret"),
+        ("postgresql://ada@db.example:5433/jobs?sslmode=require&application_name=a", "of the environment"),
+    ],
+)
+def test_a_backup_tells_no_other_user_the_password_of_the_database(
+    url: str, password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "bin" / "pg_dump"
+    stub.parent.mkdir()
+    stub.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/call\nprintf %s "$PGPASSWORD" > {tmp_path}/password\n'
+    )
+    stub.chmod(0o700)
+    monkeypatch.setenv("PATH", str(stub.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PGPASSWORD", "of the environment")
+
+    assert main(["backup", str(tmp_path / "copy"), "--home", str(tmp_path), "--database", url]) == Exit.DONE
+
+    call = (tmp_path / "call").read_text()
+    assert "cret" not in call
+    assert (tmp_path / "password").read_text() == password
+    address = next(line for line in call.splitlines() if line.startswith("--dbname=")).removeprefix("--dbname=")
+    assert set(address.split()) == {
+        "user=ada", "host=db.example", "port=5433", "dbname=jobs", "sslmode=require", "application_name=a"
+    }  # fmt: skip
 
 
 def test_a_backup_says_what_it_does_not_hold(

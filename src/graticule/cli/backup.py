@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -19,7 +21,7 @@ _REMEDY = "if a server has run, give its home by --home, or its settings by --co
 
 
 @click.command("backup")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--home", metavar="DIR", help="Folder of the server; default: graticule-home.")
 @click.option("--database", metavar="URL", help="postgresql://… instead of SQLite in the home.")
 @click.option("--results/--no-results", default=True, help="Whether results, logs and uploads are copied too.")
@@ -33,13 +35,43 @@ def command(
     The server may run meanwhile. The database is copied first: whatever job is successful in it has its results, since
     those are stored before. To restore, stop the server and put the files back into its home.
     """
-    from graticule.runtime.home import storage_folder
-
     options = {"--home": ("storage.home", home), "--database": ("database.url", database)}
     settings = effective(config, options).settings
     if folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{str(folder)!r} is not empty; name a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with _all_or_nothing(folder):
+        copied, missing = _copy(settings, folder, results=results)
+    for note in missing:
+        print_note(f"graticule: {note}")
+    if as_json:
+        print_json({"copied": [str(path) for path in copied], "missing": missing})
+    else:
+        click.echo("\n".join(str(path) for path in copied))
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Make a folder, or use an empty one; empty it if what fills it comes to nothing, so that it may be tried again."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        if isinstance(error, OSError):
+            raise InvalidSetting(
+                "storage.home", f"the backup was broken off, and nothing of it is kept: {error}"
+            ) from error
+        raise
+
+
+def _copy(settings: Settings, folder: Path, *, results: bool) -> tuple[list[Path], list[str]]:
+    """Copy what a server keeps; return the copies, and a sentence for each part of which there is none."""
+    from graticule.runtime.home import storage_folder
+
     copied = [_copy_database(settings, folder)]
     missing = []
     key = settings.home / "secret.key"
@@ -55,17 +87,21 @@ def command(
     elif settings.storage.url:
         missing.append("results and uploads lie in storage.url, which is not copied; copy the bucket by its own means")
     elif storage.is_dir():
-        # What is removed meanwhile is in neither, which is no harm.
-        shutil.copytree(storage, folder / "storage", ignore_dangling_symlinks=True)
+        _copy_folder(storage, folder / "storage")
         copied.append(folder / "storage")
     else:
         missing.append(f"results, logs and uploads are not copied: there is no {storage}; {_REMEDY}")
-    for note in missing:
-        print_note(f"graticule: {note}")
-    if as_json:
-        print_json({"copied": [str(path) for path in copied], "missing": missing})
-    else:
-        click.echo("\n".join(str(path) for path in copied))
+    return copied, missing
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder whose files may be removed meanwhile; those are left out."""
+    try:
+        shutil.copytree(source, target, ignore_dangling_symlinks=True)
+    except shutil.Error as error:
+        for path, _, reason in error.args[0]:
+            if os.path.lexists(path):
+                raise OSError(reason) from error
 
 
 def _copy_database(settings: Settings, folder: Path) -> Path:
@@ -77,8 +113,9 @@ def _copy_database(settings: Settings, folder: Path) -> Path:
         target = folder / "database.dump"
         if shutil.which("pg_dump") is None:
             raise InvalidSetting("database.url", "pg_dump is needed to copy PostgreSQL; install its client programs")
-        call = ["pg_dump", "--format=custom", f"--file={target}", settings.database.url]
-        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        address, environment = _without_password(settings.database.url)
+        call = ["pg_dump", "--format=custom", f"--file={target}", f"--dbname={address}"]
+        done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise InvalidSetting("database.url", f"pg_dump failed: {done.stderr.strip()}")
         return target
@@ -88,3 +125,17 @@ def _copy_database(settings: Settings, folder: Path) -> Path:
     with usable(source), closing(connect(source)) as connection:
         connection.execute("VACUUM INTO ?", (str(target),))
     return target
+
+
+def _without_password(url: str) -> tuple[str, dict[str, str]]:
+    """Return where a database is, and the environment with its password: every user of a machine sees command lines."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise InvalidSetting("database.url", f"this is no address of a database: {error}") from None
+    password = parts.pop("password", None)
+    environment = dict(os.environ) if password is None else {**os.environ, "PGPASSWORD": str(password)}
+    return make_conninfo("", **parts), environment

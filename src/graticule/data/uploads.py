@@ -16,7 +16,8 @@ import shutil
 import threading
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -25,7 +26,7 @@ from urllib.parse import unquote
 import msgspec
 
 from graticule.data.storage import Kept, Storage, read_all
-from graticule.errors import ContentLost, InvalidBody, NoSuchFile, UploadConflict
+from graticule.errors import ContentLost, InvalidBody, NoSuchFile, StorageUnavailable, UploadConflict
 
 OCTETS = "application/octet-stream"
 SAMPLES = "samples"
@@ -218,6 +219,11 @@ class Uploads:
             Bytes that it will have; 0 if that is not known.
         expiry : timedelta, optional
             How long it is kept; None: until it is removed.
+
+        Raises
+        ------
+        StorageUnavailable
+            If this machine's disk does not take it, as a full one; nothing of it is left.
         """
         name = safe_name(name, media_type)
         created = _now()
@@ -231,10 +237,15 @@ class Uploads:
             length=length,
         )
         part = self._part(upload)
-        part.parent.mkdir(parents=True)
-        part.touch()
-        self._write(upload)
-        _flush_folder(self._staging)
+        try:
+            with _usable_disk():
+                part.parent.mkdir(parents=True)
+                part.touch()
+                self._write(upload)
+                _flush_folder(self._staging)
+        except StorageUnavailable:
+            shutil.rmtree(self._staging / upload.id, ignore_errors=True)
+            raise
         return upload
 
     def append(self, identifier: str, offset: int) -> PartWriter:
@@ -253,8 +264,10 @@ class Uploads:
                 raise NoSuchFile(identifier)
             if upload.complete or upload.size != offset or identifier in self._open:
                 raise UploadConflict(upload.name, upload.size)
+            with _usable_disk():
+                writer = PartWriter(self._part(upload), upload, lambda: self._open.discard(identifier))
             self._open.add(identifier)
-        return PartWriter(self._part(upload), upload, lambda: self._open.discard(identifier))
+        return writer
 
     async def finish(self, identifier: str, sha256: str = "", *, may_be_empty: bool = False) -> Upload:
         """Keep a file of which all bytes have come; return it as complete.
@@ -274,6 +287,8 @@ class Uploads:
         ------
         InvalidBody
             If it is empty.
+        StorageUnavailable
+            If the storage fails, or this machine's disk.
         """
         async with self._finishing.setdefault(identifier, asyncio.Lock()):
             try:
@@ -352,21 +367,26 @@ class Uploads:
         if not upload.size and not may_be_empty:
             shutil.rmtree(self._staging / identifier, ignore_errors=True)
             raise InvalidBody("the file is empty; send its content as the body, or as the form field 'file'")
-        with self._part(upload).open("rb") as file:
-            digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        done = msgspec.structs.replace(upload, length=upload.size, sha256=digest)
-        self._write(done)
+        with _usable_disk():
+            with self._part(upload).open("rb") as file:
+                digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            done = msgspec.structs.replace(upload, length=upload.size, sha256=digest)
+            self._write(done)
         return done
 
     def _write(self, upload: Upload) -> None:
         place = self._staging / upload.id
         draft = self._staging / f"{upload.id}.draft"
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(upload))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(place / _DOCUMENT)
+        try:
+            with draft.open("wb") as file:
+                file.write(msgspec.json.encode(upload))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(place / _DOCUMENT)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def _sweep_staging(self) -> int:
         removed = 0
@@ -389,7 +409,7 @@ class PartWriter:
         self.size = upload.size
         """Bytes that the file has now."""
         self._digest = hashlib.sha256() if upload.size == 0 else None
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # what a full disk did not take must not be tried again by `close`
         self._closed = closed
 
     @property
@@ -398,18 +418,23 @@ class PartWriter:
         return self._digest.hexdigest() if self._digest is not None else ""
 
     def write(self, content: bytes | bytearray) -> None:
-        self._file.write(content)
-        self.size += len(content)
-        if self._digest is not None:
-            self._digest.update(content)
+        """Write the next bytes; raises StorageUnavailable where the disk takes no more of them."""
+        left = memoryview(content)
+        while left:
+            with _usable_disk():
+                written = self._file.write(left)
+            self.size += written
+            if self._digest is not None:
+                self._digest.update(left[:written])
+            left = left[written:]
 
     def close(self) -> None:
-        """Have on the disk what was written, and let others continue."""
+        """Have on the disk what was written, and let others continue; raises StorageUnavailable if that fails."""
         if self._file.closed:
             return
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with _usable_disk():
+                os.fsync(self._file.fileno())
         finally:
             self._file.close()
             self._closed()
@@ -509,6 +534,16 @@ def _parts_of(address: str) -> tuple[str, str] | None:
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+@contextmanager
+def _usable_disk() -> Iterator[None]:
+    """Say of a disk that does not do what it is asked for, as a full one, what is said of a storage."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"the disk for uploads cannot be used ({error.strerror or error})"
+        raise StorageUnavailable(reason, "storage.folder") from error
 
 
 def _flush_folder(folder: Path) -> None:

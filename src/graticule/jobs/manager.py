@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -223,22 +223,37 @@ class JobManager:
         if not request.idempotency_key:
             await self.engine.admission.check_room(self.workspace, self.actor)
             return self.submit(process_id, request)
-        async with self.engine.admission.turn((self.workspace, self.actor, process_id, request.idempotency_key)):
-            offer = self._check(process_id, request)
-            wanted = self._new(offer, request)
+        offer = self._check(process_id, request)
+        taken: list[Submission] = []
+
+        async def take() -> None:
+            await self.engine.admission.check_room(self.workspace, self.actor)
+            taken.append(self.submit(process_id, request))
+            await taken[0].kept
+
+        found = await self._sent_before(self._new(offer, request), take)
+        return taken[0] if found is None else await self._follow(found, offer, waits=request.sync)
+
+    async def _sent_before(self, wanted: Job, take: Callable[[], Awaitable[None]]) -> Job | None:
+        """Return the job that was sent before with the same idempotency key; None: `take` has taken it on now.
+
+        Raises
+        ------
+        KeyReused
+            If the key was used for something else: another body, or to create a job, run it, or send it again.
+        """
+        async with self.engine.admission.turn((self.workspace, self.actor, wanted.process, wanted.idempotency_key)):
             found = await self.engine.ledger.find_same(wanted)
             if found is None:
-                await self.engine.admission.check_room(self.workspace, self.actor)
-                submission = self.submit(process_id, request)
                 try:
-                    await submission.kept
+                    await take()
                 except DuplicateJob:  # another server has it
                     found = await self.engine.ledger.find_same(wanted)
                 else:
-                    return submission
-        if found is None or found.request != wanted.request:
-            raise KeyReused(request.idempotency_key, found.id if found is not None else "unknown")
-        return await self._follow(found, offer, waits=request.sync)
+                    return None
+        if found is None or _asked_by(found) != _asked_by(wanted):
+            raise KeyReused(wanted.idempotency_key, found.id if found is not None else "unknown")
+        return found
 
     async def _follow(self, job: Job, offer: Offer, *, waits: bool) -> Submission:
         """Return a job that was sent before as if it had just been sent."""
@@ -294,11 +309,15 @@ class JobManager:
 
     def _check_doors(self, process_id: str, *, prompt: bool) -> None:
         """Raise QueueHeld or StorageUnavailable if no job is taken now."""
-        if lacking := self.engine.agent.lacking:
-            raise StorageUnavailable(lacking, "storage.min_free_mib")
+        self.check_disk()
         self.engine.holds.check_open(self.workspace, process_id)
         if prompt:
             self.engine.holds.check_prompt(self.workspace, process_id)
+
+    def check_disk(self) -> None:
+        """Raise StorageUnavailable while the disk has too little room for anything new."""
+        if lacking := self.engine.agent.lacking:
+            raise StorageUnavailable(lacking, "storage.min_free_mib")
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
         at, subscription, files = now(), request.subscription, request.files
@@ -324,11 +343,19 @@ class JobManager:
         )
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
-        """Check a request and keep it as a job that waits to be started; raises what `submit` raises."""
+        """Check a request and keep it as a job that waits to be started; with a key that was used, return the same job.
+
+        Raises
+        ------
+        NoSuchProcess, InvalidInputs, KeyReused
+            As for one that is run.
+        """
         job = self._new(self._check(process_id, request), request)
         job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
-        await self.engine.ledger.add(job)
-        return job
+        if not request.idempotency_key:
+            await self.engine.ledger.add(job)
+            return job
+        return await self._sent_before(job, lambda: self.engine.ledger.add(job)) or job
 
     async def get_created(self, job_id: str) -> Job:
         """Return a job that waits to be started.
@@ -357,6 +384,8 @@ class JobManager:
         """
         new = self._new(self._check(process_id, request), request)
         changes = {name: getattr(new, name) for name in _CHANGED}
+        if new.process != job.process:  # keys are those of a process, where another job may have this one
+            changes["idempotency_key"] = ""
         encoded = msgspec.msgpack.encode(preparation)
         wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
         moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
@@ -380,11 +409,14 @@ class JobManager:
             If it was started or dismissed meanwhile.
         NoSuchProcess, InvalidInputs
             If its request does not fit any more; it stays created.
+        TooManyJobs
+            If as many jobs wait as may; it stays created.
         """
         subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
         offer = self._check(job.process, request)
         self._check_doors(job.process, prompt=waits and not offer.description.allows_async)
+        await self.engine.admission.check_room(self.workspace, job.actor)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
             "accepted", at=now(), version=offer.description.version, requires=offer.requires, sources=sources
@@ -542,14 +574,16 @@ class JobManager:
             self.engine.admission.recount()
             self.engine.agent.wake()
 
-    async def again(self, job_id: str, *, base: str, trace: str) -> Job:
+    async def again(self, job_id: str, *, base: str, trace: str, idempotency_key: str = "") -> Job:
         """Send an ended job again: a new one of the same actor, with the same inputs.
+
+        Once more with the same key, it is the same new one.
 
         Raises
         ------
         NotEnded
             If it has not ended.
-        NoSuchProcess, InvalidInputs, TooManyJobs, QueueHeld
+        NoSuchProcess, InvalidInputs, KeyReused, TooManyJobs, QueueHeld
             As for a new one: what its inputs refer to may be gone.
         """
         job = await self.get(job_id)
@@ -562,6 +596,7 @@ class JobManager:
             base=job.base or base,
             trace=trace,
             repeats=job.id,
+            idempotency_key=idempotency_key,
             subscription=Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None,
         )
         submission = await owner.submit_once(job.process, request)
@@ -660,6 +695,11 @@ def _new_id(at: int) -> str:
     number = at // 1000 << 80 | int.from_bytes(os.urandom(10), "big")
     digits = f"{number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _asked_by(job: Job) -> tuple[bytes, bool, str]:
+    """Return what requests with one idempotency key must have in common: the body, and what is to be done with it."""
+    return job.request, bool(job.preparation), job.repeats
 
 
 def _as_read(found: Job, read: Job) -> bool:

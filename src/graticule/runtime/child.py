@@ -435,7 +435,10 @@ def failure_of(error: BaseException, step: Step = "run") -> Failure:
         return Failure(cause="process error", detail=shortened(detail), kind=kind, step=step)
     if isinstance(error, OSError) and error.errno in _FULL:
         detail = f"no space was left on the disk for the job's files ({error.strerror})"
-        remedy = "have the job write less, or try again later; whoever runs this service must free space"
+        remedy = (
+            "have the job write and print less, or try again later; whoever runs this service must free space, "
+            "where this job's log may be what takes it: remove the job (graticule dismiss JOB)"
+        )
         return Failure(cause="disk limit", detail=detail, kind=kind, step=step, remedy=remedy)
     said = text if isinstance(error, GraticuleError) else f"{kind}: {text}".rstrip(": ")
     return Failure(cause="process error", detail=f"the process failed with {said}", kind=kind, step=step)

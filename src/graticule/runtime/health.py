@@ -22,6 +22,7 @@ Probe = Callable[[], Awaitable[str]]
 
 _FRESH_S = 1.0
 """Seconds that a finding is good for: whoever asks more often costs nothing."""
+_FREE = "free some, as by removing jobs that have ended (graticule dismiss --status failed)"
 _PATIENCE_S = 2.0
 """Seconds that a part has to answer."""
 
@@ -132,5 +133,5 @@ def lack_of_room(folders: Mapping[str, Path], least_mib: int) -> str:
         usage = shutil.disk_usage(folder)
         if usage.free >> 20 < least_mib or not usage.free:
             least = f", at least {least_mib} MiB are needed" if least_mib else ""
-            return f"the disk of the {purpose} has {usage.free >> 20} MiB left; free some{least}"
+            return f"the disk of the {purpose} has {usage.free >> 20} MiB left; {_FREE}{least}"
     return ""

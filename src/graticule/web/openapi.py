@@ -14,10 +14,14 @@ from typing import Any, Literal
 from graticule.errors import (
     GraticuleError,
     HeadTooLarge,
+    InvalidRange,
     JobFailed,
+    LedgerUnavailable,
     MalformedRequest,
+    NoSuchWorkspace,
     RequestFailed,
     RequestStalled,
+    StorageUnavailable,
     Unauthenticated,
 )
 from graticule.ogc.common import HTML, JSON, PROBLEM_JSON
@@ -56,7 +60,14 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
 }
 _ALWAYS = (RequestFailed, MalformedRequest, HeadTooLarge, RequestStalled)
 """Problems that every operation may have."""
-_PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-Range",), 503: ("Retry-After",)}
+_SECURED = (Unauthenticated, NoSuchWorkspace)
+"""Problems that every operation may have where tokens are asked for; one may be limited to other workspaces."""
+_READING = (LedgerUnavailable, StorageUnavailable)
+"""Problems that every operation may have unless its route says that it reads neither."""
+_UNCHANGED = Answer(status=304, description="It is still the one that If-None-Match names.", headers=("ETag",))
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",), 405: ("Allow",), 416: ("Content-Range",), 429: ("Retry-After",), 503: ("Retry-After",)
+}  # fmt: skip
 
 _JOB_LINKS = {
     "status": ("get_job", "The status of the job."),
@@ -256,11 +267,10 @@ class _Writer:
 
     def _responses(self, route: Route, process: ProcessDescription | None = None) -> dict[str, Any]:
         responses: dict[str, Any] = {}
-        for answer in route.answers:
+        for answer in _answers(route):
             responses[str(answer.status)] = self._answer(answer, process, shared=route.path == EXECUTION)
         by_status: dict[int, list[type[GraticuleError]]] = {}
-        always = (*_ALWAYS, Unauthenticated) if self.service.secured else _ALWAYS
-        for error in dict.fromkeys((*route.problems, *always)):
+        for error in _problems(route, secured=self.service.secured):
             for status in _statuses(error):
                 by_status.setdefault(status, []).append(error)
         for status, errors in by_status.items():
@@ -338,6 +348,19 @@ class _Writer:
 
 def _operation_id(route: Route) -> str:
     return route.operation or getattr(route.handler, "__name__", route.path)
+
+
+def _answers(route: Route) -> Iterable[Answer]:
+    """Return what a route declares, and what follows: who knows an entity tag may ask whether it is still the one."""
+    tagged = any("ETag" in answer.headers for answer in route.answers)
+    return (*route.answers, _UNCHANGED) if tagged and route.method == "GET" else route.answers
+
+
+def _problems(route: Route, *, secured: bool) -> Iterable[type[GraticuleError]]:
+    """Return the problems that a route declares, and those that follow from what it says of itself."""
+    ranged = any(answer.status == 206 for answer in route.answers)
+    following = (*(_READING if route.reads else ()), *((InvalidRange,) if ranged else ()))
+    return dict.fromkeys((*route.problems, *following, *_ALWAYS, *(_SECURED if secured else ())))
 
 
 def _statuses(error: type[GraticuleError]) -> tuple[int, ...]:

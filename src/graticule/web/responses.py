@@ -258,6 +258,8 @@ def file_response(
 ) -> Response:
     """Return one value or file, with ETag and ranges (RFC 9110 section 14; one range at a time).
 
+    Whoever has sent something, as an execution, gets all of it: only what is fetched has conditions and ranges.
+
     Parameters
     ----------
     request : Request
@@ -281,10 +283,11 @@ def file_response(
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **(headers or {})}
     if sha256:
         headers["repr-digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
-    if matches(header(request, "if-none-match"), tag):
+    fetched = request.method in ("GET", "HEAD")
+    if fetched and matches(header(request, "if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     size = part.size if isinstance(part, FilePart) else len(part)
-    span = span_of(header(request, "range"), header(request, "if-range"), tag, size)
+    span = span_of(header(request, "range"), header(request, "if-range"), tag, size) if fetched else None
     if span is None and isinstance(part, bytes):
         return Response(part, headers={**headers, "content-type": media_type})
     if span is None:

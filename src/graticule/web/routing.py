@@ -49,6 +49,12 @@ class Answer:
     """Names of headers that the definition documents."""
 
 
+RANGE = Answer(
+    status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range", "ETag")
+)
+"""Of content that a client may have read half of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One method of one resource."""
@@ -69,6 +75,8 @@ class Route:
     """``operationId``; the handler's name if empty."""
     head: bool = True
     """False for a GET that does work, which a HEAD must not."""
+    reads: bool = True
+    """False: it looks into neither the ledger nor the storage, and is answered while they fail."""
     hidden: bool = False
     """True: left out of the definition (old dialects, static files)."""
 

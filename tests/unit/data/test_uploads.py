@@ -1,7 +1,9 @@
 """Uploaded files get their names when they are whole, and go when their time is up."""
 
 import hashlib
+import resource
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -54,6 +56,44 @@ async def test_a_finished_file_is_found_by_its_address(uploads):
     assert await read_all(uploads.content(upload)) == b"abc"
     assert upload.size == 3
     assert upload.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@contextmanager
+def a_disk_that_takes(size: int):
+    """Let no file of this process grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_takes_on_no_file_and_keeps_nothing_of_it(tmp_path, uploads):
+    with a_disk_that_takes(0), pytest.raises(StorageUnavailable):
+        uploads.begin("a.txt")
+
+    assert list((tmp_path / "one").iterdir()) == []
+
+
+async def test_what_a_full_disk_did_not_take_is_sent_again_when_it_has_room(uploads):
+    upload = uploads.begin("a.txt", length=6)
+    with a_disk_that_takes(4), pytest.raises(StorageUnavailable), uploads.append(upload.id, 0) as writer:
+        writer.write(b"abcdef")
+    with uploads.append(upload.id, 4) as rest:
+        rest.write(b"ef")
+
+    assert await read_all(uploads.content(await uploads.finish(upload.id))) == b"abcdef"
+
+
+async def test_a_file_that_has_come_whole_is_kept_when_the_disk_has_room_for_its_document(uploads):
+    upload = uploads.begin("a.txt", length=3)
+    with uploads.append(upload.id, 0) as writer:
+        writer.write(b"abc")
+    with a_disk_that_takes(3), pytest.raises(StorageUnavailable):
+        await uploads.finish(upload.id)
+
+    assert (await uploads.get(upload.id)).complete
 
 
 async def test_half_a_file_is_not_found(uploads):

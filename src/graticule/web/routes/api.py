@@ -49,7 +49,6 @@ _ANSWER = Answer(
     content=(*_DEFINITION, (JSON, ""), (YAML, ""), (HTML, "")),
     headers=("ETag",),
 )
-_UNCHANGED = Answer(status=304, description="It is still the one that If-None-Match names.", headers=("ETag",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class _Wanted:
 
 
 @routes.get(
-    "/api", parameters=(_F, _VERSION), answers=(_ANSWER, _UNCHANGED), problems=(InvalidParameter, NotAcceptable)
+    "/api", parameters=(_F, _VERSION), answers=(_ANSWER,), problems=(InvalidParameter, NotAcceptable), reads=False
 )
 async def api_definition(request: Request) -> Response:
     """Describe this API, for programs (OpenAPI) or for people."""
@@ -75,11 +74,9 @@ async def api_definition(request: Request) -> Response:
 @routes.get(
     "/api.json",
     parameters=(_VERSION,),
-    answers=(
-        Answer(status=200, description="The definition.", content=_DEFINITION, headers=("ETag",)),
-        _UNCHANGED,
-    ),
+    answers=(Answer(status=200, description="The definition.", content=_DEFINITION, headers=("ETag",)),),
     problems=(InvalidParameter,),
+    reads=False,
 )
 async def api_definition_json(request: Request) -> Response:
     """Describe this API for programs (OpenAPI as JSON)."""
@@ -89,11 +86,9 @@ async def api_definition_json(request: Request) -> Response:
 
 @routes.get(
     "/api.html",
-    answers=(
-        Answer(status=200, description="The definition as a page.", content=((HTML, ""),), headers=("ETag",)),
-        _UNCHANGED,
-    ),
+    answers=(Answer(status=200, description="The definition as a page.", content=((HTML, ""),), headers=("ETag",)),),
     problems=(InvalidParameter,),
+    reads=False,
 )
 async def api_definition_html(request: Request) -> Response:
     """Describe this API for people."""

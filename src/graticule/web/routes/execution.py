@@ -61,7 +61,7 @@ EXECUTION_ANSWERS = (
         status=200,
         description="The result: of one output its value, of several a results document.",
         content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
-        headers=("Preference-Applied", "Link", "OGC-Output-Values-Count"),
+        headers=("Preference-Applied", "Link", "OGC-Output-Values-Count", "ETag"),
     ),
     Answer(
         status=201,
@@ -110,7 +110,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         prompt=mode.waits and RESPOND_ASYNC not in mode.applied,
         listed=listed,
         trace=trace_of(request),
-        idempotency_key=_idempotency_key(request),
+        idempotency_key=idempotency_key_of(request),
     )
     submission = await jobs.submit_once(process_id, asked)
     about_job(submission.job.id)
@@ -191,7 +191,8 @@ async def _wait(request: Request, jobs: JobManager, submission: Submission, mode
         hung_up.cancel()
 
 
-def _idempotency_key(request: Request) -> str:
+def idempotency_key_of(request: Request) -> str:
+    """Return the key by which a request is known if it is sent again; empty: it has none."""
     key = header(request, "idempotency-key")
     if not key and "idempotency-key" not in request.headers:
         return ""

@@ -13,22 +13,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from graticule.errors import (
+    ContentLost,
     Fault,
     InvalidInputs,
     InvalidParameter,
     JobFailed,
+    KeyReused,
     LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
+    QueueHeld,
     SyncTimeout,
+    TooManyJobs,
 )  # fmt: skip
 from graticule.ogc.processes import Execute, Format, Input, ProcessDescription, WantedOutput
 from graticule.processes.formats import Alternative, alternatives_of
 from graticule.processes.inputs import escape, unfit
-from graticule.web.parameters import PREFER, PROCESS_ID
+from graticule.web.parameters import IDEMPOTENCY_KEY, PREFER, PROCESS_ID
 from graticule.web.requests import decode_leniently, visit_of, workspace_of
 from graticule.web.routes.execution import EXECUTION_ANSWERS, run
-from graticule.web.routing import Parameter, Routes
+from graticule.web.routing import RANGE, Parameter, Routes
 
 routes = Routes("Execution")
 
@@ -54,11 +58,12 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 @routes.get(
     "/processes/{processID}/execution",
-    parameters=(PROCESS_ID, _RESPONSE, PREFER),
+    parameters=(PROCESS_ID, _RESPONSE, PREFER, IDEMPOTENCY_KEY),
     head=False,
-    answers=EXECUTION_ANSWERS,
+    answers=(*EXECUTION_ANSWERS, RANGE),
     problems=(
         NoSuchProcess, InvalidInputs, InvalidParameter, NotAcceptable, JobFailed, SyncTimeout, LedgerUnavailable,
+        ContentLost, KeyReused, TooManyJobs, QueueHeld,
     ),
 )  # fmt: skip
 async def execute_kvp(request: Request) -> Response:

@@ -48,7 +48,7 @@ from graticule.web.requests import (
     workspace_of,
 )
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
-from graticule.web.routing import Answer, Parameter, Routes
+from graticule.web.routing import RANGE, Answer, Parameter, Routes
 
 routes = Routes("Files")
 logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends a broken form is told; nobody else need know
@@ -141,6 +141,7 @@ async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
     if (refused := _other_version(request)) is not None:
         return refused
+    workspace_of(request).jobs.check_disk()
     check_encoding(request)
     told = _metadata(header(request, "upload-metadata"))
     content_type = request.headers.get("content-type", "")
@@ -200,6 +201,7 @@ async def continue_upload(request: Request) -> Response:
         raise InvalidParameter("Tus-Resumable", "", f"name the version of the protocol, {TUS}")
     if (refused := _other_version(request)) is not None:
         return refused
+    workspace_of(request).jobs.check_disk()
     upload = await _own(request)
     _require_part(request)
     offset = _number(request, "upload-offset")
@@ -216,7 +218,11 @@ async def _create(request: Request, told: dict[str, str]) -> Response:
     name = told.get("filename") or request.query_params.get("name") or ""
     upload = await asyncio.to_thread(_begin, request, name, told.get("filetype", ""), length)
     if not length or request.headers.get("content-type", "").partition(";")[0].strip().lower() == _PART_TYPE:
-        upload = await _take_part(request, upload.id, 0, length)
+        try:
+            upload = await _take_part(request, upload.id, 0, length)
+        except StorageUnavailable:  # whoever is told so never learns its address
+            await _remove(workspace_of(request).files, upload.id)
+            raise
     return _kept(request, upload, {**_tus(upload), "upload-offset": str(upload.size)})
 
 
@@ -267,9 +273,14 @@ async def _limited(content: AsyncIterator[bytes], limit: int) -> AsyncIterator[b
 
 
 async def _give_up(files: Uploads, writer: PartWriter) -> None:
-    await asyncio.to_thread(writer.close)
+    with suppress(StorageUnavailable):
+        await asyncio.to_thread(writer.close)
+    await _remove(files, writer.upload.id)
+
+
+async def _remove(files: Uploads, identifier: str) -> None:
     with suppress(StorageUnavailable):  # that has nothing of it
-        await files.remove(writer.upload.id)
+        await files.remove(identifier)
 
 
 def _begin(request: Request, name: str, media_type: str, length: int = 0) -> Upload:
@@ -457,7 +468,7 @@ async def describe_file(request: Request) -> Response:
             content=(("*/*", ""),),
             headers=("ETag", "Repr-Digest", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable"),
         ),
-        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        RANGE,
     ),
     problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost, StorageUnavailable),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -20,6 +20,7 @@ from graticule.errors import (
     JobFailed,
     JobGone,
     JobLocked,
+    KeyReused,
     LedgerUnavailable,
     NoSuchJob,
     NoSuchProcess,
@@ -42,7 +43,7 @@ from graticule.ogc.jobs import JobDefinition, JobInputs
 from graticule.ogc.processes import JobRequest
 from graticule.web.merge_patch import merge_patch
 from graticule.web.negotiation import media_type_of, profile_uri, wanted_media_type, wanted_profiles
-from graticule.web.parameters import JOB_ID, PREFER, PROFILE, F
+from graticule.web.parameters import IDEMPOTENCY_KEY, JOB_ID, PREFER, PROFILE, F
 from graticule.web.preferences import Mode, decide_start_mode, parse_prefer, split_created
 from graticule.web.requests import (
     PROFILES,
@@ -61,7 +62,15 @@ from graticule.web.requests import (
     workspace_of,
 )
 from graticule.web.responses import CONTENT_HEADERS, VARY, answer, link_header, self_links
-from graticule.web.routes.execution import EXECUTION_ANSWERS, EXECUTION_PROBLEMS, check_accept, created, finished, run
+from graticule.web.routes.execution import (
+    EXECUTION_ANSWERS,
+    EXECUTION_PROBLEMS,
+    check_accept,
+    created,
+    finished,
+    idempotency_key_of,
+    run,
+)
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -117,7 +126,7 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @routes.post(
     "/jobs",
-    parameters=(_PREFER_CREATED, _CONTENT_SCHEMA, PROFILE, F),
+    parameters=(_PREFER_CREATED, _CONTENT_SCHEMA, IDEMPOTENCY_KEY, PROFILE, F),
     body=tuple((name, "executeJob") for name in _WHOLE),
     answers=EXECUTION_ANSWERS,
     problems=(*EXECUTION_PROBLEMS, UnsupportedSchema),
@@ -132,7 +141,8 @@ async def create_job(request: Request) -> Response:
         return await run(request, process_id, sent.execute, sent.body)
     jobs, preparation = workspace_of(request).jobs, _preparation(request)
     _check_preparation(preparation, request, process_id)
-    job = await jobs.create(process_id, await _execution_of(request, sent), preparation)
+    execution = replace(await _execution_of(request, sent), idempotency_key=idempotency_key_of(request))
+    job = await jobs.create(process_id, execution, preparation)
     return created(request, job, Mode(waits=False, timeout=0, applied=(_STATUS_CREATED,) if asked else ()))
 
 
@@ -199,6 +209,7 @@ async def change_job(request: Request) -> Response:
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
         UnsupportedEncoding, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, QueueHeld,
+        TooManyJobs,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -227,7 +238,7 @@ async def start_job(request: Request) -> Response:
 
 @routes.post(
     "/jobs/{jobID}/again",
-    parameters=(JOB_ID, F),
+    parameters=(JOB_ID, IDEMPOTENCY_KEY, F),
     answers=(
         Answer(
             status=201,
@@ -238,7 +249,7 @@ async def start_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, NotEnded, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, LedgerUnavailable,
-        StorageUnavailable, QueueHeld, TooManyJobs,
+        StorageUnavailable, QueueHeld, TooManyJobs, KeyReused,
     ),
 )  # fmt: skip
 async def repeat_job(request: Request) -> Response:
@@ -246,7 +257,9 @@ async def repeat_job(request: Request) -> Response:
     check_parameters(request.query_params, "f")
     accept_of(request)
     job_id = request.path_params["jobID"]
-    job = await workspace_of(request).jobs.again(job_id, base=base_of(request), trace=trace_of(request))
+    job = await workspace_of(request).jobs.again(
+        job_id, base=base_of(request), trace=trace_of(request), idempotency_key=idempotency_key_of(request)
+    )
     return created(request, job, _NO_MODE)
 
 

@@ -66,7 +66,7 @@ from graticule.web.requests import (
 )  # fmt: skip
 from graticule.web.responses import VARY, answer, etag, matches, self_links
 from graticule.web.routes.notifications import notifications
-from graticule.web.routing import Answer, Parameter, Routes
+from graticule.web.routing import RANGE, Answer, Parameter, Routes
 
 routes = Routes("Jobs")
 
@@ -129,7 +129,14 @@ _NO_RESULT = (*_GONE, ResultsExpired, ResultNotReady, ResultNotAvailable, JobFai
 @routes.get(
     "/jobs",
     parameters=(*_FILTERS, LIMIT, _CURSOR, PROFILE, F),
-    answers=(Answer(status=200, description="A page of jobs, newest first.", content=((JSON, "jobList"), (HTML, ""))),),
+    answers=(
+        Answer(
+            status=200,
+            description="A page of jobs, newest first; as a page for people it has an ETag.",
+            content=((JSON, "jobList"), (HTML, "")),
+            headers=("ETag",),
+        ),
+    ),
     problems=(InvalidParameter, NotAcceptable),
 )
 async def list_jobs(request: Request) -> Response:
@@ -283,8 +290,9 @@ async def unpin_job(request: Request) -> Response:
             status=200,
             description="Of one output its value, of several a results document.",
             content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
-            headers=("Link",),
+            headers=("Link", "ETag"),
         ),
+        RANGE,
         Answer(status=204, description="The outputs are linked in headers.", headers=("Link",)),
         Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
     ),
@@ -317,7 +325,7 @@ async def get_results(request: Request) -> Response:
             content=(("*/*", ""),),
             headers=("OGC-Output-Values-Count", "ETag", "Repr-Digest"),
         ),
-        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        RANGE,
         Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),
@@ -340,7 +348,7 @@ async def get_output(request: Request) -> Response:
     ),
     answers=(
         Answer(status=200, description="The value.", content=(("*/*", ""),), headers=("ETag", "Repr-Digest")),
-        Answer(status=206, description="A range of its bytes.", content=(("*/*", ""),), headers=("Content-Range",)),
+        RANGE,
         Answer(status=303, description="It lies elsewhere, or is to be had from the storage.", headers=("Location",)),
     ),
     problems=(*_NO_RESULT, NoSuchOutput, OutputNotProduced, InvalidParameter, NotAcceptable),

@@ -43,8 +43,13 @@ CONFORMANCE = (
 @routes.get(
     "/",
     parameters=(F,),
-    answers=(Answer(status=200, description="The landing page.", content=((JSON, "landingPage"), (HTML, ""))),),
+    answers=(
+        Answer(
+            status=200, description="The landing page.", content=((JSON, "landingPage"), (HTML, "")), headers=("ETag",)
+        ),
+    ),
     problems=(InvalidParameter, NotAcceptable),
+    reads=False,
 )
 async def landing_page(request: Request) -> Response:
     """Say what this service is and where everything is."""
@@ -66,8 +71,16 @@ async def landing_page(request: Request) -> Response:
 @routes.get(
     "/conformance",
     parameters=(F,),
-    answers=(Answer(status=200, description="Conformance classes.", content=((JSON, "confClasses"), (HTML, ""))),),
+    answers=(
+        Answer(
+            status=200,
+            description="Conformance classes.",
+            content=((JSON, "confClasses"), (HTML, "")),
+            headers=("ETag",),
+        ),
+    ),
     problems=(InvalidParameter, NotAcceptable),
+    reads=False,
 )
 async def conformance(request: Request) -> Response:
     """List the conformance classes that this service meets."""

@@ -23,7 +23,7 @@ _READY = (
 )
 
 
-@routes.get("/health", answers=_READY)
+@routes.get("/health", answers=_READY, reads=False)
 async def get_health(request: Request) -> Response:
     """Tell whether the service can do its work, and which part keeps it from it; needs no token."""
     parts = visit_of(request).parts
@@ -36,14 +36,16 @@ async def get_health(request: Request) -> Response:
     return Response(body, 200 if found.ready else 503, _NOT_KEPT, media_type=JSON)
 
 
-@routes.get("/health/ready", answers=_READY)
+@routes.get("/health/ready", answers=_READY, reads=False)
 async def get_readiness(request: Request) -> Response:
     """Tell whether the service can take requests now: what a load balancer asks."""
     return await get_health(request)
 
 
 @routes.get(
-    "/health/live", answers=(Answer(status=200, description="The service answers.", content=((JSON, "health"),)),)
+    "/health/live",
+    answers=(Answer(status=200, description="The service answers.", content=((JSON, "health"),)),),
+    reads=False,
 )
 async def get_liveness(_request: Request) -> Response:
     """Tell that the service runs, whatever its parts do: who gets no answer may start it again."""
@@ -54,6 +56,7 @@ async def get_liveness(_request: Request) -> Response:
     "/metrics",
     answers=(Answer(status=200, description="Numbers as Prometheus reads them.", content=(("text/plain", ""),)),),
     problems=(AccessDenied, Unauthenticated),
+    reads=False,
 )
 async def get_metrics(request: Request) -> Response:
     """Return what was counted, to those whom `telemetry.metrics_readers` names."""

@@ -38,8 +38,16 @@ class ProcessList(msgspec.Struct, kw_only=True):
 @routes.get(
     "/processes",
     parameters=(LIMIT, OFFSET, PROFILE, F),
-    answers=(Answer(status=200, description="A page of processes.", content=((JSON, "processList"), (HTML, ""))),),
+    answers=(
+        Answer(
+            status=200,
+            description="A page of processes.",
+            content=((JSON, "processList"), (HTML, "")),
+            headers=("ETag",),
+        ),
+    ),
     problems=(InvalidParameter, NotAcceptable),
+    reads=False,
 )
 async def list_processes(request: Request) -> Response:
     """List the processes that can be run here."""
@@ -63,8 +71,11 @@ async def list_processes(request: Request) -> Response:
 @routes.get(
     "/processes/{processID}",
     parameters=(PROCESS_ID, PROFILE, F),
-    answers=(Answer(status=200, description="The process.", content=((JSON, "process"), (HTML, ""))),),
+    answers=(
+        Answer(status=200, description="The process.", content=((JSON, "process"), (HTML, "")), headers=("ETag",)),
+    ),
     problems=(NoSuchProcess, InvalidParameter, NotAcceptable),
+    reads=False,
 )
 async def describe_process(request: Request) -> Response:
     """Describe a process: what goes in, what comes out, how it runs."""
