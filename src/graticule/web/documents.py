@@ -209,6 +209,8 @@ class Results:
     """None when the process is no longer offered."""
     store: ResultStore
     base: str
+    narrowed: Sequence[str] | None = None
+    """The outputs that are wanted now; None: all that the job was to produce."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
     """Texts that are kept as files and stand inline in documents, by file; `loaded` reads them."""
 
@@ -224,8 +226,16 @@ class Results:
     @property
     def are_pygeoapis(self) -> bool:
         """Whether a processor of pygeoapi made them; its document is an array of what it returned."""
-        metadata = self.description.metadata if self.description is not None else None
-        return len(self.manifest) == 1 and any(one.role == RESULTS_ROLE for one in metadata or ())
+        return len(self.manifest) == 1 and self.description is not None and _is_of_pygeoapi(self.description)
+
+    @property
+    def requested(self) -> list[str]:
+        """Outputs that were asked for, produced or not: by their number clients know the shape before it comes."""
+        if self.narrowed is not None:
+            return list(self.narrowed)
+        if self.description is None or _is_of_pygeoapi(self.description):  # that one returns what it likes
+            return list(self.manifest)
+        return requested_outputs(self.execute, self.description)
 
     def by_reference(self, name: str) -> bool:
         wanted = (self.execute.outputs or {}).get(name)
@@ -233,7 +243,8 @@ class Results:
 
     def only(self, names: Sequence[str]) -> Results:
         """Return the results of some outputs alone."""
-        return replace(self, manifest={name: output for name, output in self.manifest.items() if name in names})
+        manifest = {name: output for name, output in self.manifest.items() if name in names}
+        return replace(self, manifest=manifest, narrowed=tuple(dict.fromkeys(names)))
 
     def part(self, value: StoredValue) -> Part:
         """Return the content of a value."""
@@ -261,6 +272,11 @@ def speaks_1_0(execute: Execute) -> bool:
     return execute.response is not None or any(
         wanted.transmission_mode is not None for wanted in (execute.outputs or {}).values()
     )
+
+
+def requested_outputs(execute: Execute, description: ProcessDescription) -> list[str]:
+    """Return the identifiers of the outputs that a request asks for: those that it names, or else all."""
+    return list(execute.outputs or description.outputs)
 
 
 async def results_response(
@@ -292,16 +308,17 @@ async def results_response(
     )
     if RESULTS_PROFILE in profiles or execute.response == "document":
         return _document(request, results, prefer, headers, profile=RESULTS_PROFILE in profiles)
-    names = list(results.manifest)
-    referenced = [name for name in names if results.by_reference(name)]
+    names, requested = list(results.manifest), results.requested
+    several = len(names) > 1 or len(requested) > 1
+    referenced = [name for name in requested if results.by_reference(name)]
     raw = execute.response == "raw" or bool(referenced)
-    if names and len(referenced) == len(names):
+    if names and requested and referenced == requested:
         return Response(status_code=204, headers={**headers, "link": _reference_links(results)})
-    if raw and len(names) > 1 and admits(accept, MULTIPART):
+    if names and raw and several and admits(accept, MULTIPART):
         return _multipart(results, headers)
-    if raw and len(names) > 1:
+    if names and raw and several:
         return _document(request, results, prefer, headers, profile=False)
-    if len(names) == 1:
+    if names and not several:
         return _single_output(request, results, names[0], headers)
     if admits(accept, JSON):
         return _document(request, results, prefer, headers, profile=not (results.speaks_1_0 and executing))
@@ -521,6 +538,10 @@ def _decoded(results: Results, value: StoredValue) -> str | None:
         return results.text(value).decode()
     except UnicodeDecodeError:
         return None
+
+
+def _is_of_pygeoapi(description: ProcessDescription) -> bool:
+    return any(one.role == RESULTS_ROLE for one in description.metadata or ())
 
 
 def _is_bbox(description: ProcessDescription | None, name: str) -> bool:

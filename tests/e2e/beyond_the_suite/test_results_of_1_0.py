@@ -69,6 +69,23 @@ def test_t1_0__raw_value_multi_is_multipart_related(run: Run) -> None:
     assert "hello" in parts["<message>"].get_payload()
 
 
+def test_t1_0__raw_value_multi_of_which_one_is_produced(run: Run) -> None:
+    answer = run("echo-all", {"inputs": {"integer": 7}, "outputs": {"integer": VALUE, "string": VALUE}})
+
+    assert answer.json() == {"integer": 7}
+    answer = run("echo-all", {"inputs": {"integer": 7}, "response": "raw"})
+    assert {part["Content-ID"]: part.get_payload() for part in parts_of(answer)} == {"<integer>": "7"}
+
+
+def test_t1_0__raw_mixed_multi_of_which_only_the_referenced_one_is_produced(run: Run) -> None:
+    document = {"inputs": {"integer": 7}, "outputs": {"integer": REFERENCE, "string": VALUE}, "response": "raw"}
+
+    answer = run("echo-all", document)
+
+    assert [part["Content-ID"] for part in parts_of(answer)] == ["<integer>"]
+    assert parts_of(answer)[0]["Content-Location"]
+
+
 def test_t1_0__raw_value_multi_names_its_first_part_and_that_part_s_type(run: Run) -> None:
     document = {"inputs": {"message": "hello"}, "outputs": {"message": VALUE, "count": VALUE}, "response": "raw"}
 

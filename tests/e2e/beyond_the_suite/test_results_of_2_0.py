@@ -91,6 +91,40 @@ def test_t2_0__rec_core_process_execute_honor_prefer_return(http: httpx2.Client,
     assert preference in preferences_applied(answer)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"string": "a"}, {"string": "a"}),
+        ({"words": ["a", "b"]}, {"words": ["a", "b"]}),
+        (
+            {"octets": "AAEC"},
+            {"octets": {"value": "AAEC", "encoding": "base64", "mediaType": "application/octet-stream"}},
+        ),
+        ({}, {}),
+    ],
+    ids=["a text", "several values", "binary", "none"],
+)
+@pytest.mark.parametrize("outputs", [None, {"octets": {}, "string": {}, "words": {}}], ids=["all", "some"])
+@pytest.mark.parametrize("accept", ["*/*", JSON])
+def test_t2_0__req_core_process_execute_sync_many_json_counts_what_is_requested(
+    run: Run, accept: str, outputs: Any, inputs: Any, expected: Any
+) -> None:
+    document = {"inputs": inputs} if outputs is None else {"inputs": inputs, "outputs": outputs}
+
+    answer = run("echo-all", document, accept)
+
+    assert answer.status_code == 200, answer.text
+    assert media_type(answer) == JSON
+    assert answer.json() == expected
+    assert (f"{PROFILE}ogc-results", "profile") in header_links(answer)
+
+
+def test_t2_0__many_outputs_of_which_one_is_produced_as_multipart(run: Run) -> None:
+    answer = run("echo-all", {"inputs": {"integer": 7}}, "multipart/related")
+
+    assert {part["Content-ID"]: part.get_content() for part in parts_of(answer)} == {"<integer>": b"7"}
+
+
 LARGE = base64.b64encode(bytes(range(256)) * 16384).decode()
 """Four mebibytes."""
 
