@@ -38,7 +38,7 @@ from graticule.ogc.jobs import AttemptInfo, StatusInfo
 from graticule.ogc.processes import Execute, ProcessDescription
 from graticule.ogc.prov import REL_PROV
 from graticule.processes.formats import is_json
-from graticule.web.negotiation import admits, choose, profile_uri
+from graticule.web.negotiation import admits, choose, preferred_profile, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
 from graticule.web.provenance import PROV_JSON
@@ -50,6 +50,7 @@ LARGE = 1 << 20
 
 MULTIPART = "multipart/related"
 RESULTS_PROFILE = "ogc-results"
+VALUES_PROFILE = "ogc-values"
 
 
 # --- status ----------------------------------------------------------------------------------------------------
@@ -303,9 +304,9 @@ async def results_response(
         if executing:
             return Response(status_code=204, headers={"vary": VARY})
         raise ResultNotAvailable(results.job.id, "its request asked for no outputs")
-    headers = (
-        {} if results.speaks_1_0 and executing else {"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'}
-    )
+    # An execution of 1.0 is answered without links, but those to outputs by reference (X-ETSLINK).
+    links = not (results.speaks_1_0 and executing)
+    headers = {"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'} if links else {}
     if RESULTS_PROFILE in profiles or execute.response == "document":
         return _document(request, results, prefer, headers, profile=RESULTS_PROFILE in profiles)
     names, requested = list(results.manifest), results.requested
@@ -319,9 +320,9 @@ async def results_response(
     if names and raw and several:
         return _document(request, results, prefer, headers, profile=False)
     if names and not several:
-        return _single_output(request, results, names[0], headers)
+        return _single_output(request, results, names[0], headers, profile=links)
     if admits(accept, JSON):
-        return _document(request, results, prefer, headers, profile=not (results.speaks_1_0 and executing))
+        return _document(request, results, prefer, headers, profile=links)
     if admits(accept, MULTIPART):
         return _multipart(results, headers)
     raise NotAcceptable(accept, [JSON, MULTIPART])
@@ -329,18 +330,25 @@ async def results_response(
 
 async def single_output(request: Request, results: Results, name: str, index: int | None = None) -> Response:
     """Return one output as itself: its value in its own media type, or an array where several are allowed."""
-    return _single_output(request, await results.only([name]).loaded(), name, {}, index)
+    return _single_output(request, await results.only([name]).loaded(), name, {}, index, profile=True)
 
 
 def _single_output(
-    request: Request, results: Results, name: str, headers: Mapping[str, str], index: int | None = None
-) -> Response:  # fmt: skip
+    request: Request,
+    results: Results,
+    name: str,
+    headers: Mapping[str, str],
+    index: int | None = None,
+    *,
+    profile: bool,
+) -> Response:
     output = results.manifest.get(name)
     if output is None:
         raise OutputNotProduced(results.job.id, name)
     headers = {"vary": VARY, **headers}
     if output.many and index is None:
-        return _values(request, results.only([name]), {**headers, "OGC-Output-Values-Count": str(len(output.values))})
+        headers = {**headers, "OGC-Output-Values-Count": str(len(output.values))}
+        return _values(request, results.only([name]), headers, profile=profile)
     if (index or 0) >= len(output.values):
         raise OutputNotProduced(results.job.id, f"{name}/{index}")
     value = output.values[index or 0]
@@ -380,16 +388,25 @@ def _alternatives(value: StoredValue) -> list[str]:
     return offered
 
 
-def _values(request: Request, results: Results, headers: Mapping[str, str]) -> Response:
+def _values(request: Request, results: Results, headers: Mapping[str, str], *, profile: bool) -> Response:
     """Return all values of the one output as an array (profile ogc-values), or each as a part."""
     if choose(accept_of(request), [JSON, MULTIPART]) == MULTIPART:
         return _multipart(results, headers)
     parts: list[Part] = [b"["]
     for _, index, value in _flat(results.manifest):
         parts += [b"," if index else b"", *_inline(results, value, bare=True)]
-    link = f'<{profile_uri("ogc-values")}>; rel="profile"'
-    joined = ", ".join(filter(None, (headers.get("link"), link)))
-    return ContentResponse([*parts, b"]"], media_type=JSON, headers={**headers, "link": joined})
+    if profile:
+        headers = {**headers, **_profiled(request, VALUES_PROFILE, headers.get("link", ""))}
+    return ContentResponse([*parts, b"]"], media_type=JSON, headers=headers)
+
+
+def _profiled(request: Request, profile: str, links: str) -> dict[str, str]:
+    """Return the headers that name the profile of an answer, and the preference for it if there was one."""
+    uri = profile_uri(profile)
+    headers = {"link": ", ".join(filter(None, (links, f'<{uri}>; rel="profile"'))), "content-profile": f"<{uri}>"}
+    if preferred_profile(header(request, "prefer")) == profile:
+        headers["preference-applied"] = f"profile={profile}"
+    return headers
 
 
 def _document(
@@ -403,12 +420,11 @@ def _document(
     everything = prefer.returns == "representation" or (results.speaks_1_0 and prefer.returns is None)
     parts = results_parts(results, lambda value: value.size > LARGE and not everything)
     headers = {"vary": VARY, **headers}
-    if prefer.returns is not None:
-        headers["preference-applied"] = f"return={prefer.returns}"
     if profile:
-        link = f'<{profile_uri(RESULTS_PROFILE)}>; rel="profile"'
-        headers["link"] = ", ".join(filter(None, (headers.get("link"), link)))
-        headers["content-profile"] = f"<{profile_uri(RESULTS_PROFILE)}>"
+        headers |= _profiled(request, RESULTS_PROFILE, headers.get("link", ""))
+    if prefer.returns is not None:
+        applied = (f"return={prefer.returns}", headers.get("preference-applied"))
+        headers["preference-applied"] = ", ".join(filter(None, applied))
     if all(isinstance(part, bytes) for part in parts):
         return Response(b"".join(parts), headers=headers, media_type=JSON)  # type: ignore[arg-type]
     return ContentResponse(parts, media_type=JSON, headers=headers)

@@ -15,6 +15,7 @@ from tests.e2e.beyond_the_suite.asking import (
     JSON,
     PIXEL,
     echo,
+    execute,
     header_links,
     media_type,
     parts_of,
@@ -205,6 +206,15 @@ def test_x_etslink_no_links_on_sync_answers_to_1_0(http: httpx2.Client, response
     answer = echo(http, {"message": VALUE, "count": VALUE}, **members)
 
     assert answer.status_code == 200
+    assert "Link" not in answer.headers
+
+
+def test_x_etslink_no_links_on_a_sync_answer_of_several_values_to_1_0(http: httpx2.Client) -> None:
+    document = {"inputs": {"words": ["a", "b"]}, "outputs": {"words": {}}, "response": "raw"}
+
+    answer = execute(http, "echo-all", document)
+
+    assert answer.json() == ["a", "b"]
     assert "Link" not in answer.headers
 
 

@@ -173,6 +173,36 @@ def test_t2_0__many_outputs_in_what_nobody_offers_give_406(http: httpx2.Client) 
     assert_problem(echo(http, accept="image/png"), 406)
 
 
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("profile=ogc-results", {"profile=ogc-results"}),
+        (f'profile="{PROFILE}ogc-results"', {"profile=ogc-results"}),
+        ("return=minimal, profile=ogc-results", {"return=minimal", "profile=ogc-results"}),
+        ("profile=ogc-values", set()),
+        ("return=representation", {"return=representation"}),
+    ],
+)
+def test_t2_0__a_preferred_profile_of_results_is_acknowledged(
+    http: httpx2.Client, prefer: str, applied: set[str]
+) -> None:
+    job = done(http, "echo", {"inputs": {"message": "hello"}})
+
+    sent = execute(http, "echo", {"inputs": {"message": "hello"}}, Prefer=f"wait=20, {prefer}")
+    fetched = http.get(f"{job}/results", headers={"Prefer": prefer})
+
+    assert preferences_applied(sent) == applied | {"wait=20"}
+    assert preferences_applied(fetched) == applied
+
+
+def test_t2_0__a_preferred_profile_of_several_values_is_acknowledged(http: httpx2.Client) -> None:
+    document = {"inputs": {"words": ["one", "two"]}, "outputs": {"words": {}}}
+
+    answer = execute(http, "echo-all", document, Prefer="profile=ogc-values")
+
+    assert preferences_applied(answer) == {"profile=ogc-values"}
+
+
 def test_t2_0__req_core_process_execute_success_sync_empty_outputs(http: httpx2.Client) -> None:
     answer = echo(http, {})
 

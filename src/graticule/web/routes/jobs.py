@@ -283,7 +283,7 @@ async def unpin_job(request: Request) -> Response:
             status=200,
             description="Of one output its value, of several a results document.",
             content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
-            headers=("Link",),
+            headers=("Link", "Preference-Applied"),
         ),
         Answer(status=204, description="The outputs are linked in headers.", headers=("Link",)),
         Answer(status=303, description="The one output is stored elsewhere.", headers=("Location",)),
