@@ -35,9 +35,9 @@ from graticule.ogc.common import (
     Problem,
 )
 from graticule.ogc.jobs import AttemptInfo, StatusInfo
-from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.ogc.processes import Execute, Output, ProcessDescription
 from graticule.ogc.prov import REL_PROV
-from graticule.processes.formats import is_json
+from graticule.processes.formats import OCTETS, TEXT, alternatives_of, is_json
 from graticule.web.negotiation import admits, choose, preferred_profile, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
@@ -239,8 +239,7 @@ class Results:
         return requested_outputs(self.execute, self.description)
 
     def by_reference(self, name: str) -> bool:
-        wanted = (self.execute.outputs or {}).get(name)
-        return wanted is not None and wanted.transmission_mode == "reference"
+        return _is_reference(self.execute, name)
 
     def only(self, names: Sequence[str]) -> Results:
         """Return the results of some outputs alone."""
@@ -278,6 +277,45 @@ def speaks_1_0(execute: Execute) -> bool:
 def requested_outputs(execute: Execute, description: ProcessDescription) -> list[str]:
     """Return the identifiers of the outputs that a request asks for: those that it names, or else all."""
     return list(execute.outputs or description.outputs)
+
+
+def result_types(execute: Execute, description: ProcessDescription, profiles: Sequence[str]) -> list[str] | None:
+    """Return the media types in which `results_response` may answer an execution; None: any may be right.
+
+    It errs on the side of more: what it leaves out, nobody is ever given.
+    """
+    if execute.outputs == {} and execute.response is None:
+        return None  # nothing is returned
+    if RESULTS_PROFILE in profiles or execute.response == "document":
+        return [JSON]
+    requested = requested_outputs(execute, description)
+    if all(_is_reference(execute, name) for name in requested):
+        return None  # only links are returned
+    if _is_of_pygeoapi(description):
+        return None  # it returns what it likes
+    if len(requested) > 1:
+        return [JSON, MULTIPART]
+    # Of one that there is not, the check of the request tells.
+    output = description.outputs.get(requested[0])
+    return None if output is None else _value_types(output)
+
+
+def _value_types(output: Output) -> list[str] | None:
+    """Return the media types in which one output may be sent as itself; None: any may be right."""
+    if output.is_list:
+        return [JSON, MULTIPART]
+    # An optional output may be missing, which is said in one of these.
+    found = [JSON, MULTIPART] if output.min_occurs == 0 else []
+    for alternative in alternatives_of(output.schema):
+        declared = alternative.default_media_type
+        if declared == OCTETS:
+            return None  # that can be anything, also a link to something else
+        found.append(declared)
+        if declared == JSON and alternative.schema.get("type") not in ("object", "array"):
+            found.append(TEXT)
+        elif _is_text(declared) or is_json(declared):
+            found.append(JSON)
+    return found
 
 
 async def results_response(
@@ -397,7 +435,7 @@ def _values(request: Request, results: Results, headers: Mapping[str, str], *, p
         parts += [b"," if index else b"", *_inline(results, value, bare=True)]
     if profile:
         headers = {**headers, **_profiled(request, VALUES_PROFILE, headers.get("link", ""))}
-    return ContentResponse([*parts, b"]"], media_type=JSON, headers=headers)
+    return ContentResponse([*parts, b"]"], media_type=JSON, headers={**headers})
 
 
 def _profiled(request: Request, profile: str, links: str) -> dict[str, str]:
@@ -554,6 +592,11 @@ def _decoded(results: Results, value: StoredValue) -> str | None:
         return results.text(value).decode()
     except UnicodeDecodeError:
         return None
+
+
+def _is_reference(execute: Execute, name: str) -> bool:
+    wanted = (execute.outputs or {}).get(name)
+    return wanted is not None and wanted.transmission_mode == "reference"
 
 
 def _is_of_pygeoapi(description: ProcessDescription) -> bool:

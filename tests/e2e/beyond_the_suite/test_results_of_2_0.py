@@ -169,8 +169,75 @@ def test_t2_0__a_multi_valued_output_as_multipart_when_that_is_wanted(run: Run, 
     assert parts == {"<words.0>": b'"one"', "<words.1>": b'"two"'}
 
 
-def test_t2_0__many_outputs_in_what_nobody_offers_give_406(http: httpx2.Client) -> None:
-    assert_problem(echo(http, accept="image/png"), 406)
+ONE_PIXEL_OR_NONE = {"inputs": {"image": PIXEL}, "outputs": {"image": {}}}
+WORDS = {"inputs": {"words": ["one"]}, "outputs": {"words": {}}}
+BUFFER = {"inputs": {"geometry": {"value": {"type": "Point", "coordinates": [8.5, 47.4]}}, "distance": 1}}
+
+
+@pytest.mark.usefixtures("nothing_created")
+@pytest.mark.parametrize(
+    ("process", "document", "accept"),
+    [
+        ("echo", {"inputs": {"message": "a"}}, "text/html"),
+        ("echo", {"inputs": {"message": "a"}}, "image/png"),
+        ("echo", {"inputs": {"message": "a"}}, "text/plain, application/xml;q=0.5"),
+        ("echo", {"inputs": {"message": "a"}}, "application/json;q=0, text/*"),
+        ("echo-all", {"inputs": {"image": PIXEL}}, "image/png"),
+        ("echo-all", {"inputs": {"string": "a"}}, "text/html"),
+        ("echo-all", {"inputs": {"image": PIXEL}, "outputs": {"image": {}, "string": {}}}, "image/png"),
+        ("echo-all", {**ONE_PIXEL_OR_NONE, "response": "document"}, "image/png"),
+        ("echo-all", {"inputs": {"image": PIXEL}, "response": "raw"}, "image/png"),
+        ("echo-all", ONE_PIXEL_OR_NONE, "image/jpeg"),
+        ("echo-all", ONE_PIXEL_OR_NONE, "text/html"),
+        ("echo-all", WORDS, "text/plain"),
+        ("echo-all", {"inputs": {"string": "a"}, "outputs": {"string": {}}}, "application/octet-stream"),
+        ("hello-world", {"inputs": {"name": "a"}}, "text/html"),
+        ("buffer", BUFFER, "text/plain"),
+    ],
+)
+def test_what_nothing_can_serve_gives_406_and_runs_nothing(
+    http: httpx2.Client, process: str, document: Any, accept: str
+) -> None:
+    assert execute(http, process, document, Accept=accept).status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("document", "accept", "status"),
+    [
+        ({"inputs": {"string": "a"}, "outputs": {}}, "text/html", 204),
+        ({"inputs": {"string": "a"}, "outputs": {"string": {"transmissionMode": "reference"}}}, "image/png", 204),
+        ({"inputs": {"string": "a"}}, "multipart/related", 200),
+        ({"inputs": {"string": "a"}, "outputs": {"string": {}}}, "text/*", 200),
+        ({"inputs": {}, "outputs": {"image": {}}}, JSON, 200),
+        (ONE_PIXEL_OR_NONE, "image/*", 200),
+        (WORDS, "multipart/*", 200),
+        ({"inputs": {"formats": {"value": "<a/>", "mediaType": "application/xml"}}, "outputs": {"formats": {}}},
+         "application/xml", 200),
+        ({"inputs": {"geometry": {"value": {"type": "Point", "coordinates": [8, 47]}}}, "outputs": {"geometry": {}}},
+         "application/geo+json", 200),
+    ],
+)  # fmt: skip
+def test_what_can_be_served_is_not_refused(http: httpx2.Client, document: Any, accept: str, status: int) -> None:
+    answer = execute(http, "echo-all", document, Accept=accept)
+
+    assert answer.status_code == status, answer.text
+
+
+def test_a_link_is_an_answer_to_any_accept_header(http: httpx2.Client) -> None:
+    href = http.post("/files?name=a.txt", content=b"hello", headers={"Content-Type": "text/plain"}).json()["href"]
+    document = {"inputs": {"reference": {"href": href}}, "outputs": {"reference": {}}}
+
+    assert execute(http, "echo-all", document, Accept="text/plain").headers["Location"] == href
+
+
+def test_who_prefers_a_job_may_have_its_page(http: httpx2.Client) -> None:
+    document = {"inputs": {"message": "hello", "pause": 20}}
+
+    answer = execute(http, "echo", document, Accept="text/html", Prefer="respond-async, wait=1")
+
+    assert answer.status_code == 201
+    assert media_type(answer) == "text/html"
+    http.delete(answer.headers["Location"])
 
 
 @pytest.mark.parametrize(
