@@ -19,7 +19,7 @@ from graticule.web import pages
 from graticule.web.negotiation import parse_accept, quality_of
 from graticule.web.observing import Observed
 from graticule.web.problems import headers_of, problem_of
-from graticule.web.requests import Visit, about_job, check_host, forwarded_base, is_within
+from graticule.web.requests import Visit, about_job, check_host, check_query, forwarded_base, is_within
 from graticule.web.responses import VARY, ContentResponse, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
@@ -89,6 +89,7 @@ class Application:
             check_host(request.headers, scope["http_version"])
             visit, path = self._visit(scope, request.headers)
             scope["graticule"], scope["resource"] = visit, path
+            check_query(scope["query_string"])
             if scope["method"] == "OPTIONS":
                 return self._options(path, request.headers)
             route, values = self.table.find(scope["method"], path)

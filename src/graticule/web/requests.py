@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
@@ -528,6 +529,25 @@ def check_host(headers: Headers, version: str) -> None:
         raise MalformedRequest("it has no Host header; send one")
     if not _HOST.fullmatch(hosts[0]):
         raise MalformedRequest("its Host header is no name or address of a host; send one such as example.org:8080")
+
+
+def check_query(query: bytes) -> None:
+    """Refuse a query that is not UTF-8: each wrong byte would become the same character.
+
+    Raises
+    ------
+    InvalidParameter
+        For the first parameter of which name or value is none.
+    """
+    if b"%" not in query and query.isascii():
+        return
+    for pair in query.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeDecodeError:
+            name, _, value = pair.partition(b"=")
+            shown = unquote_to_bytes(name).decode(errors="replace")
+            raise InvalidParameter(shown, value.decode("latin-1"), "it is not UTF-8; encode it as UTF-8") from None
 
 
 def forwarded_base(headers: Headers, scheme: str, proxies: Sequence[str]) -> str | None:

@@ -171,7 +171,7 @@ def test_t2_0__a_multi_valued_output_as_multipart_when_that_is_wanted(run: Run, 
 
 ONE_PIXEL_OR_NONE = {"inputs": {"image": PIXEL}, "outputs": {"image": {}}}
 WORDS = {"inputs": {"words": ["one"]}, "outputs": {"words": {}}}
-BUFFER = {"inputs": {"geometry": {"value": {"type": "Point", "coordinates": [8.5, 47.4]}}, "distance": 1}}
+BUFFER = {"inputs": {"geojson": {"value": {"type": "Point", "coordinates": [8.5, 47.4]}}, "distance": 1}}
 
 
 @pytest.mark.usefixtures("nothing_created")

@@ -454,7 +454,7 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
         for value in values:
             if value not in known:
                 raise InvalidParameter(name, value, f"use {', '.join(known)}")
-    labels = list_parameter(query, "label")
+    labels = _selected(query, "label")
     for label in labels:
         if not re.fullmatch(LABEL, label):
             raise InvalidParameter("label", label, "use 1 to 63 letters, digits and . _ : / -")
