@@ -119,6 +119,17 @@ def test_what_holds_no_file_is_refused(http, body, content_type):
     assert uploads_of(http) == before
 
 
+@pytest.mark.parametrize("size", [3, 1 << 21])
+def test_a_form_of_two_files_is_refused(http, size):
+    before = uploads_of(http)
+
+    response = http.post("/files", files=[("file", ("a.bin", b"x" * size)), ("file", ("b.bin", b"y" * size))])
+
+    assert response.status_code == 400
+    assert "second field named 'file'" in response.json()["detail"]
+    assert uploads_of(http) == before
+
+
 def test_a_file_that_is_cut_off_leaves_nothing(server, http):
     before = uploads_of(http)
     with connected(server) as connection:
@@ -178,6 +189,21 @@ def test_a_file_comes_in_parts(http):
     assert (second.status_code, second.headers["upload-offset"]) == (204, "12")
     assert http.get(place).content == CONTENT
     assert http.get(place.rpartition("/")[0]).json()["sha256"] == DIGEST
+
+
+def test_a_reference_to_a_file_that_is_not_complete_says_so(http):
+    place = begin(http, 12).headers["location"]
+    http.patch(place, content=CONTENT[:5], headers={**PART, "Upload-Offset": "0"})
+    body = {"inputs": {"octets": {"href": place}}}
+
+    begun = http.post("/processes/echo-all/execution", json=body)
+    http.patch(place, content=CONTENT[5:], headers={**PART, "Upload-Offset": "5"})
+    complete = http.post("/processes/echo-all/execution", json=body)
+
+    [fault] = begun.json()["errors"]
+    assert (begun.status_code, fault["pointer"]) == (400, "/inputs/octets/href")
+    assert "is not complete yet" in fault["detail"]
+    assert complete.status_code == 200
 
 
 def test_the_first_part_may_come_at_once(http):

@@ -50,7 +50,7 @@ def test_a_process_runs_by_its_address_alone(http):
     ],
 )  # fmt: skip
 def test_every_kind_of_value_is_read(http, query, name, value):
-    response = http.get(f"{ECHO}?{query}&response[f]=application/json")
+    response = http.get(f"{ECHO}?{query}&{name}[include]=true&response[f]=application/json")
 
     assert response.status_code == 200, response.text
     found = response.json()
@@ -60,7 +60,7 @@ def test_every_kind_of_value_is_read(http, query, name, value):
 def test_the_crs_of_a_box_goes_beside_it(http):
     crs = "http://www.opengis.net/def/crs/OGC/0/CRS84h"
 
-    response = http.get(f"{ECHO}?bbox=1,2,3,4,5,6&bbox[crs]={enc(crs)}")
+    response = http.get(f"{ECHO}?bbox=1,2,3,4,5,6&bbox[crs]={enc(crs)}&bbox[include]=true")
 
     assert response.json() == {"bbox": [1, 2, 3, 4, 5, 6], "crs": crs}
 
@@ -71,7 +71,7 @@ def test_the_crs_of_a_box_goes_beside_it(http):
     ids=["encoded", "as it is"],
 )
 def test_binary_content_is_base64(http, encoded):
-    response = http.get(f"{ECHO}?image={encoded}", headers={"Accept": "*/*"})
+    response = http.get(f"{ECHO}?image={encoded}&image[include]=true", headers={"Accept": "*/*"})
 
     assert response.headers["content-type"] == "image/png"
     assert response.content == ONE_PIXEL
@@ -80,9 +80,8 @@ def test_binary_content_is_base64(http, encoded):
 def test_a_qualified_value_says_what_it_is(http):
     xml = "<greeting>a, b</greeting>"
 
-    response = http.get(
-        f"{ECHO}?formats[value]={enc(xml)}&formats[mediaType]=application/xml", headers={"Accept": "*/*"}
-    )
+    query = f"formats[value]={enc(xml)}&formats[mediaType]=application/xml&formats[include]=true"
+    response = http.get(f"{ECHO}?{query}", headers={"Accept": "*/*"})
 
     assert response.headers["content-type"].startswith("application/xml")
     assert response.text == xml
@@ -90,7 +89,7 @@ def test_a_qualified_value_says_what_it_is(http):
 
 @pytest.mark.parametrize("text", ["plain words", '{"a": 1}'], ids=["text", "object"])
 def test_of_several_formats_the_fitting_one_is_taken(http, text):
-    response = http.get(f"{ECHO}?formats={enc(text)}", headers={"Accept": "*/*"})
+    response = http.get(f"{ECHO}?formats={enc(text)}&formats[include]=true", headers={"Accept": "*/*"})
 
     kind = "application/json" if text.startswith("{") else "text/plain"
     assert response.headers["content-type"].partition(";")[0] == kind
@@ -101,7 +100,8 @@ def test_an_input_may_be_a_reference(http):
         "/files?name=a.json", content=b'{"name": "box"}', headers={"Content-Type": "application/json"}
     ).json()["href"]
 
-    response = http.get(f"{ECHO}?object[href]={enc(href)}&object[type]=application/json&object[rel]=item")
+    query = f"object[href]={enc(href)}&object[type]=application/json&object[rel]=item&object[include]=true"
+    response = http.get(f"{ECHO}?{query}")
 
     assert response.json() == {"name": "box"}
 

@@ -162,8 +162,14 @@ def test_files_have_a_short_address_in_their_workspace(serve: Any) -> None:
             {"X-Forwarded-Host": "maps.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/geo"},
             "https://maps.example/geo/",
         ),
+        ({"Forwarded": "host=evil.example, for=1.2.3.4;host=maps.example;proto=https"}, "https://maps.example/"),
+        (
+            {"X-Forwarded-Host": "evil.example, maps.example", "X-Forwarded-Proto": "https"},
+            "https://maps.example/",
+        ),
+        ({"X-Forwarded-Host": "maps.example", "X-Forwarded-Prefix": ".evil.example"}, "http://maps.example/"),
     ],
-    ids=["Forwarded", "X-Forwarded with a prefix"],
+    ids=["Forwarded", "X-Forwarded with a prefix", "the client's Forwarded", "the client's X-Forwarded", "no prefix"],
 )
 def test_links_follow_a_trusted_proxy(serve: Any, headers: dict[str, str], expected: str) -> None:
     trusting = serve(env={"GRATICULE_SERVER__TRUSTED_PROXIES": "127.0.0.0/8"})

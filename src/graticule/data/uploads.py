@@ -124,11 +124,29 @@ class Uploads:
         identifier, name = parts
         if identifier == SAMPLES:
             return await asyncio.to_thread((self._samples / name).is_file)
+        upload = await self._find(identifier, name, actor)
+        return upload is not None and upload.complete
+
+    async def awaits(self, address: str, *, actor: str | None = None) -> bool:
+        """Return whether a file behind an address below ``/files/`` has begun to come, and is not complete.
+
+        Parameters
+        ----------
+        address : str
+            ``{id}/{name}``.
+        actor : str, optional
+            Whose upload it must be; None: anybody's.
+        """
+        parts = _parts_of(address)
+        upload = await self._find(*parts, actor) if parts is not None else None
+        return upload is not None and not upload.complete
+
+    async def _find(self, identifier: str, name: str, actor: str | None) -> Upload | None:
         try:
             upload = await self.get(identifier)
         except NoSuchFile:
-            return False
-        return upload.complete and upload.name == name and actor in (None, upload.actor)
+            return None
+        return upload if upload.name == name and actor in (None, upload.actor) else None
 
     def place_of(self, address: str) -> Path | str | None:
         """Return where a job process reads a file: its path, or a signed address; None: no file has such an address.

@@ -174,7 +174,8 @@ class JobManager:
         for pointer, href, address in own_references(execute, addresses, "files"):
             place = self.uploads.place_of(address)
             if place is None or not await self.uploads.has(address, actor=actor):
-                faults.append(Fault(pointer, missing_file(href)))
+                begun = await self.uploads.awaits(address, actor=actor)
+                faults.append(Fault(pointer, missing_file(href, begun=begun)))
             else:
                 places[href] = place
         for pointer, href, address in own_references(execute, addresses, "jobs"):

@@ -59,8 +59,7 @@ def keep_outputs(outputs: Outputs, description: ProcessDescription, wanted: froz
             continue
         values = given if isinstance(given, list) else [given]
         kept = [_keep(value, f"{name}-{index}", folder) for index, value in enumerate(values)]
-        many = declared.max_occurs == "unbounded" or declared.max_occurs > 1
-        manifest[name] = StoredOutput(values=kept, many=many)
+        manifest[name] = StoredOutput(values=kept, many=declared.is_list)
     return manifest
 
 

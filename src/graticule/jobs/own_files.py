@@ -88,8 +88,10 @@ def own_references(execute: Execute, addresses: Sequence[str], kind: str) -> Ite
                 break
 
 
-def missing_file(href: str) -> str:
-    """Return what to say of a reference to a file that is not there."""
+def missing_file(href: str, *, begun: bool) -> str:
+    """Return what to say of a reference to a file that is not there, or of which only a part is."""
+    if begun:
+        return f"the file {href!r} is not complete yet; send the rest of it first (HEAD tells how much is there)"
     if "/files/samples/" in href:
         return f"there is no sample {href!r} (a new home needs a moment to make them); GET /files lists what there is"
     return f"no file {href!r} is kept here (files expire); upload it again"

@@ -57,6 +57,11 @@ class Output(Document, frozen=True, kw_only=True):
     min_occurs: int = 1
     max_occurs: int | Literal["unbounded"] = 1
 
+    @property
+    def is_list(self) -> bool:
+        """Whether values come as an array, even if there is one."""
+        return self.max_occurs == "unbounded" or self.max_occurs > 1
+
 
 class Example(Document, frozen=True, kw_only=True):
     """A ready execute request, shown on the page of a process."""

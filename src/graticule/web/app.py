@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +19,7 @@ from graticule.web import pages
 from graticule.web.negotiation import parse_accept, quality_of
 from graticule.web.observing import Observed
 from graticule.web.problems import headers_of, problem_of
-from graticule.web.requests import Visit, about_job, check_host, forwarded_base
+from graticule.web.requests import Visit, about_job, check_host, check_query, forwarded_base, is_within
 from graticule.web.responses import VARY, ContentResponse, matches
 from graticule.web.routes import ROUTES
 from graticule.web.routing import RouteTable
@@ -57,7 +56,7 @@ class Application:
         self._observed = Observed(self._serve, parts)
         server = parts.settings.server
         self._public = server.public_url.rstrip("/")
-        self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in server.trusted_proxies]
+        self._proxies = server.trusted_proxies
         self._origins = frozenset(server.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,6 +89,7 @@ class Application:
             check_host(request.headers, scope["http_version"])
             visit, path = self._visit(scope, request.headers)
             scope["graticule"], scope["resource"] = visit, path
+            check_query(scope["query_string"])
             if scope["method"] == "OPTIONS":
                 return self._options(path, request.headers)
             route, values = self.table.find(scope["method"], path)
@@ -128,8 +128,8 @@ class Application:
         if self._public:
             return self._public
         client = scope.get("client")
-        if self._proxies and client and any(ipaddress.ip_address(client[0]) in proxy for proxy in self._proxies):
-            forwarded = forwarded_base(headers, scope["scheme"])
+        if self._proxies and client and is_within(client[0], self._proxies):
+            forwarded = forwarded_base(headers, scope["scheme"], self._proxies)
             if forwarded:
                 return forwarded
         host = headers.get("host")

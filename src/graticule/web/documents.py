@@ -35,10 +35,10 @@ from graticule.ogc.common import (
     Problem,
 )
 from graticule.ogc.jobs import AttemptInfo, StatusInfo
-from graticule.ogc.processes import Execute, ProcessDescription
+from graticule.ogc.processes import Execute, Output, ProcessDescription
 from graticule.ogc.prov import REL_PROV
-from graticule.processes.formats import is_json
-from graticule.web.negotiation import admits, choose, profile_uri
+from graticule.processes.formats import OCTETS, TEXT, alternatives_of, is_json
+from graticule.web.negotiation import admits, choose, preferred_profile, profile_uri
 from graticule.web.preferences import Preferences
 from graticule.web.problems import problem_of
 from graticule.web.provenance import PROV_JSON
@@ -50,6 +50,7 @@ LARGE = 1 << 20
 
 MULTIPART = "multipart/related"
 RESULTS_PROFILE = "ogc-results"
+VALUES_PROFILE = "ogc-values"
 
 
 # --- status ----------------------------------------------------------------------------------------------------
@@ -209,6 +210,8 @@ class Results:
     """None when the process is no longer offered."""
     store: ResultStore
     base: str
+    narrowed: Sequence[str] | None = None
+    """The outputs that are wanted now; None: all that the job was to produce."""
     texts: Mapping[str, bytes] = field(default_factory=dict)
     """Texts that are kept as files and stand inline in documents, by file; `loaded` reads them."""
 
@@ -224,16 +227,24 @@ class Results:
     @property
     def are_pygeoapis(self) -> bool:
         """Whether a processor of pygeoapi made them; its document is an array of what it returned."""
-        metadata = self.description.metadata if self.description is not None else None
-        return len(self.manifest) == 1 and any(one.role == RESULTS_ROLE for one in metadata or ())
+        return len(self.manifest) == 1 and self.description is not None and _is_of_pygeoapi(self.description)
+
+    @property
+    def requested(self) -> list[str]:
+        """Outputs that were asked for, produced or not: by their number clients know the shape before it comes."""
+        if self.narrowed is not None:
+            return list(self.narrowed)
+        if self.description is None or _is_of_pygeoapi(self.description):  # that one returns what it likes
+            return list(self.manifest)
+        return requested_outputs(self.execute, self.description)
 
     def by_reference(self, name: str) -> bool:
-        wanted = (self.execute.outputs or {}).get(name)
-        return wanted is not None and wanted.transmission_mode == "reference"
+        return _is_reference(self.execute, name)
 
     def only(self, names: Sequence[str]) -> Results:
         """Return the results of some outputs alone."""
-        return replace(self, manifest={name: output for name, output in self.manifest.items() if name in names})
+        manifest = {name: output for name, output in self.manifest.items() if name in names}
+        return replace(self, manifest=manifest, narrowed=tuple(dict.fromkeys(names)))
 
     def part(self, value: StoredValue) -> Part:
         """Return the content of a value."""
@@ -263,6 +274,50 @@ def speaks_1_0(execute: Execute) -> bool:
     )
 
 
+def requested_outputs(execute: Execute, description: ProcessDescription) -> list[str]:
+    """Return the identifiers of the outputs that a request asks for: those that it names, or else all."""
+    return list(execute.outputs or description.outputs)
+
+
+def result_types(execute: Execute, description: ProcessDescription, profiles: Sequence[str]) -> list[str] | None:
+    """Return the media types in which `results_response` may answer an execution; None: any may be right.
+
+    It errs on the side of more: what it leaves out, nobody is ever given.
+    """
+    if execute.outputs == {} and execute.response is None:
+        return None  # nothing is returned
+    if RESULTS_PROFILE in profiles or execute.response == "document":
+        return [JSON]
+    requested = requested_outputs(execute, description)
+    if all(_is_reference(execute, name) for name in requested):
+        return None  # only links are returned
+    if _is_of_pygeoapi(description):
+        return None  # it returns what it likes
+    if len(requested) > 1:
+        return [JSON, MULTIPART]
+    # Of one that there is not, the check of the request tells.
+    output = description.outputs.get(requested[0])
+    return None if output is None else _value_types(output)
+
+
+def _value_types(output: Output) -> list[str] | None:
+    """Return the media types in which one output may be sent as itself; None: any may be right."""
+    if output.is_list:
+        return [JSON, MULTIPART]
+    # An optional output may be missing, which is said in one of these.
+    found = [JSON, MULTIPART] if output.min_occurs == 0 else []
+    for alternative in alternatives_of(output.schema):
+        declared = alternative.default_media_type
+        if declared == OCTETS:
+            return None  # that can be anything, also a link to something else
+        found.append(declared)
+        if declared == JSON and alternative.schema.get("type") not in ("object", "array"):
+            found.append(TEXT)
+        elif _is_text(declared) or is_json(declared):
+            found.append(JSON)
+    return found
+
+
 async def results_response(
     request: Request, results: Results, prefer: Preferences, profiles: Sequence[str], *, executing: bool
 ) -> Response:  # fmt: skip
@@ -287,24 +342,25 @@ async def results_response(
         if executing:
             return Response(status_code=204, headers={"vary": VARY})
         raise ResultNotAvailable(results.job.id, "its request asked for no outputs")
-    headers = (
-        {} if results.speaks_1_0 and executing else {"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'}
-    )
+    # An execution of 1.0 is answered without links, but those to outputs by reference (X-ETSLINK).
+    links = not (results.speaks_1_0 and executing)
+    headers = {"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'} if links else {}
     if RESULTS_PROFILE in profiles or execute.response == "document":
         return _document(request, results, prefer, headers, profile=RESULTS_PROFILE in profiles)
-    names = list(results.manifest)
-    referenced = [name for name in names if results.by_reference(name)]
+    names, requested = list(results.manifest), results.requested
+    several = len(names) > 1 or len(requested) > 1
+    referenced = [name for name in requested if results.by_reference(name)]
     raw = execute.response == "raw" or bool(referenced)
-    if names and len(referenced) == len(names):
+    if names and requested and referenced == requested:
         return Response(status_code=204, headers={**headers, "link": _reference_links(results)})
-    if raw and len(names) > 1 and admits(accept, MULTIPART):
+    if names and raw and several and admits(accept, MULTIPART):
         return _multipart(results, headers)
-    if raw and len(names) > 1:
+    if names and raw and several:
         return _document(request, results, prefer, headers, profile=False)
-    if len(names) == 1:
-        return _single_output(request, results, names[0], headers)
+    if names and not several:
+        return _single_output(request, results, names[0], headers, profile=links)
     if admits(accept, JSON):
-        return _document(request, results, prefer, headers, profile=not (results.speaks_1_0 and executing))
+        return _document(request, results, prefer, headers, profile=links)
     if admits(accept, MULTIPART):
         return _multipart(results, headers)
     raise NotAcceptable(accept, [JSON, MULTIPART])
@@ -312,18 +368,25 @@ async def results_response(
 
 async def single_output(request: Request, results: Results, name: str, index: int | None = None) -> Response:
     """Return one output as itself: its value in its own media type, or an array where several are allowed."""
-    return _single_output(request, await results.only([name]).loaded(), name, {}, index)
+    return _single_output(request, await results.only([name]).loaded(), name, {}, index, profile=True)
 
 
 def _single_output(
-    request: Request, results: Results, name: str, headers: Mapping[str, str], index: int | None = None
-) -> Response:  # fmt: skip
+    request: Request,
+    results: Results,
+    name: str,
+    headers: Mapping[str, str],
+    index: int | None = None,
+    *,
+    profile: bool,
+) -> Response:
     output = results.manifest.get(name)
     if output is None:
         raise OutputNotProduced(results.job.id, name)
     headers = {"vary": VARY, **headers}
     if output.many and index is None:
-        return _values(request, results.only([name]), {**headers, "OGC-Output-Values-Count": str(len(output.values))})
+        headers = {**headers, "OGC-Output-Values-Count": str(len(output.values))}
+        return _values(request, results.only([name]), headers, profile=profile)
     if (index or 0) >= len(output.values):
         raise OutputNotProduced(results.job.id, f"{name}/{index}")
     value = output.values[index or 0]
@@ -363,16 +426,25 @@ def _alternatives(value: StoredValue) -> list[str]:
     return offered
 
 
-def _values(request: Request, results: Results, headers: Mapping[str, str]) -> Response:
+def _values(request: Request, results: Results, headers: Mapping[str, str], *, profile: bool) -> Response:
     """Return all values of the one output as an array (profile ogc-values), or each as a part."""
     if choose(accept_of(request), [JSON, MULTIPART]) == MULTIPART:
         return _multipart(results, headers)
     parts: list[Part] = [b"["]
     for _, index, value in _flat(results.manifest):
         parts += [b"," if index else b"", *_inline(results, value, bare=True)]
-    link = f'<{profile_uri("ogc-values")}>; rel="profile"'
-    joined = ", ".join(filter(None, (headers.get("link"), link)))
-    return ContentResponse([*parts, b"]"], media_type=JSON, headers={**headers, "link": joined})
+    if profile:
+        headers = {**headers, **_profiled(request, VALUES_PROFILE, headers.get("link", ""))}
+    return ContentResponse([*parts, b"]"], media_type=JSON, headers={**headers})
+
+
+def _profiled(request: Request, profile: str, links: str) -> dict[str, str]:
+    """Return the headers that name the profile of an answer, and the preference for it if there was one."""
+    uri = profile_uri(profile)
+    headers = {"link": ", ".join(filter(None, (links, f'<{uri}>; rel="profile"'))), "content-profile": f"<{uri}>"}
+    if preferred_profile(header(request, "prefer")) == profile:
+        headers["preference-applied"] = f"profile={profile}"
+    return headers
 
 
 def _document(
@@ -386,12 +458,11 @@ def _document(
     everything = prefer.returns == "representation" or (results.speaks_1_0 and prefer.returns is None)
     parts = results_parts(results, lambda value: value.size > LARGE and not everything)
     headers = {"vary": VARY, **headers}
-    if prefer.returns is not None:
-        headers["preference-applied"] = f"return={prefer.returns}"
     if profile:
-        link = f'<{profile_uri(RESULTS_PROFILE)}>; rel="profile"'
-        headers["link"] = ", ".join(filter(None, (headers.get("link"), link)))
-        headers["content-profile"] = f"<{profile_uri(RESULTS_PROFILE)}>"
+        headers |= _profiled(request, RESULTS_PROFILE, headers.get("link", ""))
+    if prefer.returns is not None:
+        applied = (f"return={prefer.returns}", headers.get("preference-applied"))
+        headers["preference-applied"] = ", ".join(filter(None, applied))
     if all(isinstance(part, bytes) for part in parts):
         return Response(b"".join(parts), headers=headers, media_type=JSON)  # type: ignore[arg-type]
     return ContentResponse(parts, media_type=JSON, headers=headers)
@@ -521,6 +592,15 @@ def _decoded(results: Results, value: StoredValue) -> str | None:
         return results.text(value).decode()
     except UnicodeDecodeError:
         return None
+
+
+def _is_reference(execute: Execute, name: str) -> bool:
+    wanted = (execute.outputs or {}).get(name)
+    return wanted is not None and wanted.transmission_mode == "reference"
+
+
+def _is_of_pygeoapi(description: ProcessDescription) -> bool:
+    return any(one.role == RESULTS_ROLE for one in description.metadata or ())
 
 
 def _is_bbox(description: ProcessDescription | None, name: str) -> bool:

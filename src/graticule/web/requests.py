@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
@@ -56,6 +57,13 @@ _ESCAPES = re.compile(
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\";\s]*)", re.IGNORECASE)
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+;=:@%-]+)*")
+
+_FORWARDED_PAIR = re.compile(r"(?:^|;)\s*(host|proto|for)\s*=\s*\"?([^\";\s]+)", re.IGNORECASE)
+
+_NODE = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<address>[0-9.]+))(?::\w+)?")
+"""An address with or without a port, as proxies write it."""
 
 _DIGITS = 18
 """A whole number of more digits is larger than anything that is counted here."""
@@ -523,14 +531,79 @@ def check_host(headers: Headers, version: str) -> None:
         raise MalformedRequest("its Host header is no name or address of a host; send one such as example.org:8080")
 
 
-def forwarded_base(headers: Headers, scheme: str) -> str | None:
-    """Return scheme and host (and prefix) that a trusted proxy says the client used (RFC 7239, X-Forwarded-*)."""
-    prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
-    forwarded = headers.get("forwarded", "").split(",")[0]
-    found = dict(re.findall(r'(host|proto)\s*=\s*"?([^";,\s]+)', forwarded, re.IGNORECASE))
-    found = {name.lower(): value for name, value in found.items()}
-    host = found.get("host") or headers.get("x-forwarded-host", "").split(",")[0].strip()
-    proto = found.get("proto") or headers.get("x-forwarded-proto", "").split(",")[0].strip() or scheme
-    host = host or headers.get("host", "")
-    plain = re.fullmatch(r"[\w.\-:\[\]]+", host) and proto in ("http", "https")
-    return f"{proto}://{host}{prefix}" if plain else None
+def check_query(query: bytes) -> None:
+    """Refuse a query that is not UTF-8: each wrong byte would become the same character.
+
+    Raises
+    ------
+    InvalidParameter
+        For the first parameter of which name or value is none.
+    """
+    if b"%" not in query and query.isascii():
+        return
+    for pair in query.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeDecodeError:
+            name, _, value = pair.partition(b"=")
+            shown = unquote_to_bytes(name).decode(errors="replace")
+            raise InvalidParameter(shown, value.decode("latin-1"), "it is not UTF-8; encode it as UTF-8") from None
+
+
+def forwarded_base(headers: Headers, scheme: str, proxies: Sequence[str]) -> str | None:
+    """Return scheme and host (and prefix) that a trusted proxy says the client used (RFC 7239, X-Forwarded-*).
+
+    Each proxy adds at the end; what stands first may be the client's own. Only what trusted proxies wrote counts.
+
+    Parameters
+    ----------
+    headers : Headers
+        Of a request that comes from a trusted proxy.
+    scheme : str
+        How this one reached the server.
+    proxies : sequence of str
+        Addresses and networks of the trusted ones.
+    """
+    elements = [
+        {name.lower(): value for name, value in _FORWARDED_PAIR.findall(element)}
+        for element in _added(headers, "forwarded")
+    ]
+    passed = _trusted_hops([element.get("for", "") for element in elements], proxies)
+    found = elements[-1 - passed] if elements else {}
+    passed = _trusted_hops(_added(headers, "x-forwarded-for"), proxies)
+
+    def told(name: str) -> str:
+        values = _added(headers, f"x-forwarded-{name}")
+        # Where not every proxy added one, only the last one is surely of the nearest.
+        return values[-1 - passed] if len(values) > passed else values[-1] if values else ""
+
+    host = found.get("host") or told("host") or headers.get("host", "")
+    proto = (found.get("proto") or told("proto") or scheme).lower()
+    prefix = told("prefix").rstrip("/")
+    if not _HOST.fullmatch(host) or proto not in ("http", "https"):
+        return None
+    return f"{proto}://{host}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+
+
+def _trusted_hops(clients: Sequence[str], proxies: Sequence[str]) -> int:
+    """Return how many proxies before the nearest one are trusted.
+
+    Parameters
+    ----------
+    clients : sequence of str
+        Whom each proxy names as the one that asked it, the nearest proxy last.
+    proxies : sequence of str
+        Addresses and networks of the trusted ones.
+    """
+    hops = 0
+    for client in reversed(clients[1:]):
+        found = _NODE.fullmatch(client)
+        if not is_within(found["address"] or found["v6"] if found else client, proxies):
+            break
+        hops += 1
+    return hops
+
+
+def _added(headers: Headers, name: str) -> list[str]:
+    """Return what proxies have added to a header; no quotes are heeded, since a client may leave one open."""
+    return [member for text in headers.getlist(name) for one in text.split(",") if (member := one.strip())]

@@ -221,6 +221,15 @@ def test_a_problem_does_not_repeat_all_of_a_long_parameter(http: httpx2.Client) 
     assert len(answer.json()["detail"]) < 400
 
 
+@pytest.mark.parametrize("path", RESOURCES)
+def test_a_query_that_is_not_utf_8_is_refused(http: httpx2.Client, path: str) -> None:
+    answer = http.get(f"{path}?nope=%C3%28")
+
+    assert_problem(answer, 400, "invalid-query-parameter-value")
+    assert answer.json()["errors"][0]["parameter"] == "nope"
+    assert "UTF-8" in answer.json()["detail"]
+
+
 def test_the_quality_of_a_media_range_counts(http: httpx2.Client) -> None:
     answer = http.get("/processes", headers={"Accept": "text/html;q=0.5, application/json;q=0.9"})
 

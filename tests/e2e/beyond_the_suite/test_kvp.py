@@ -88,6 +88,16 @@ def test_t2_0__req_kvp_execute_prefer_response(http: httpx2.Client) -> None:
 
 
 @pytest.mark.usefixtures("nothing_created")
+def test_x_kvp_what_is_not_utf_8_is_refused(http: httpx2.Client) -> None:
+    answer = http.get("/processes/echo-all/execution?integer=1&string=a%ff%fe")
+
+    assert_problem(answer, 400, "invalid-query-parameter-value")
+    [fault] = answer.json()["errors"]
+    assert fault["parameter"] == "string"
+    assert "UTF-8" in fault["detail"]
+
+
+@pytest.mark.usefixtures("nothing_created")
 @pytest.mark.parametrize("query", ["", "message=hello&pause=-5", "message=hello&pause=soon", "message=hello&nope=1"])
 def test_t2_0__kvp_requests_are_checked_too(http: httpx2.Client, query: str) -> None:
     assert_problem(http.get(f"/processes/echo/execution?{query}"), 400)

@@ -15,6 +15,7 @@ from tests.e2e.beyond_the_suite.asking import (
     JSON,
     PIXEL,
     echo,
+    execute,
     header_links,
     media_type,
     parts_of,
@@ -67,6 +68,23 @@ def test_t1_0__raw_value_multi_is_multipart_related(run: Run) -> None:
     assert json.loads(parts["<numbers>"].get_payload()) == [1, 2]
     assert json.loads(parts["<count>"].get_payload()) == 2
     assert "hello" in parts["<message>"].get_payload()
+
+
+def test_t1_0__raw_value_multi_of_which_one_is_produced(run: Run) -> None:
+    answer = run("echo-all", {"inputs": {"integer": 7}, "outputs": {"integer": VALUE, "string": VALUE}})
+
+    assert answer.json() == {"integer": 7}
+    answer = run("echo-all", {"inputs": {"integer": 7}, "response": "raw"})
+    assert {part["Content-ID"]: part.get_payload() for part in parts_of(answer)} == {"<integer>": "7"}
+
+
+def test_t1_0__raw_mixed_multi_of_which_only_the_referenced_one_is_produced(run: Run) -> None:
+    document = {"inputs": {"integer": 7}, "outputs": {"integer": REFERENCE, "string": VALUE}, "response": "raw"}
+
+    answer = run("echo-all", document)
+
+    assert [part["Content-ID"] for part in parts_of(answer)] == ["<integer>"]
+    assert parts_of(answer)[0]["Content-Location"]
 
 
 def test_t1_0__raw_value_multi_names_its_first_part_and_that_part_s_type(run: Run) -> None:
@@ -188,6 +206,15 @@ def test_x_etslink_no_links_on_sync_answers_to_1_0(http: httpx2.Client, response
     answer = echo(http, {"message": VALUE, "count": VALUE}, **members)
 
     assert answer.status_code == 200
+    assert "Link" not in answer.headers
+
+
+def test_x_etslink_no_links_on_a_sync_answer_of_several_values_to_1_0(http: httpx2.Client) -> None:
+    document = {"inputs": {"words": ["a", "b"]}, "outputs": {"words": {}}, "response": "raw"}
+
+    answer = execute(http, "echo-all", document)
+
+    assert answer.json() == ["a", "b"]
     assert "Link" not in answer.headers
 
 

@@ -91,6 +91,40 @@ def test_t2_0__rec_core_process_execute_honor_prefer_return(http: httpx2.Client,
     assert preference in preferences_applied(answer)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"string": "a"}, {"string": "a"}),
+        ({"words": ["a", "b"]}, {"words": ["a", "b"]}),
+        (
+            {"octets": "AAEC"},
+            {"octets": {"value": "AAEC", "encoding": "base64", "mediaType": "application/octet-stream"}},
+        ),
+        ({}, {}),
+    ],
+    ids=["a text", "several values", "binary", "none"],
+)
+@pytest.mark.parametrize("outputs", [None, {"octets": {}, "string": {}, "words": {}}], ids=["all", "some"])
+@pytest.mark.parametrize("accept", ["*/*", JSON])
+def test_t2_0__req_core_process_execute_sync_many_json_counts_what_is_requested(
+    run: Run, accept: str, outputs: Any, inputs: Any, expected: Any
+) -> None:
+    document = {"inputs": inputs} if outputs is None else {"inputs": inputs, "outputs": outputs}
+
+    answer = run("echo-all", document, accept)
+
+    assert answer.status_code == 200, answer.text
+    assert media_type(answer) == JSON
+    assert answer.json() == expected
+    assert (f"{PROFILE}ogc-results", "profile") in header_links(answer)
+
+
+def test_t2_0__many_outputs_of_which_one_is_produced_as_multipart(run: Run) -> None:
+    answer = run("echo-all", {"inputs": {"integer": 7}}, "multipart/related")
+
+    assert {part["Content-ID"]: part.get_content() for part in parts_of(answer)} == {"<integer>": b"7"}
+
+
 LARGE = base64.b64encode(bytes(range(256)) * 16384).decode()
 """Four mebibytes."""
 
@@ -135,8 +169,105 @@ def test_t2_0__a_multi_valued_output_as_multipart_when_that_is_wanted(run: Run, 
     assert parts == {"<words.0>": b'"one"', "<words.1>": b'"two"'}
 
 
-def test_t2_0__many_outputs_in_what_nobody_offers_give_406(http: httpx2.Client) -> None:
-    assert_problem(echo(http, accept="image/png"), 406)
+ONE_PIXEL_OR_NONE = {"inputs": {"image": PIXEL}, "outputs": {"image": {}}}
+WORDS = {"inputs": {"words": ["one"]}, "outputs": {"words": {}}}
+BUFFER = {"inputs": {"geojson": {"value": {"type": "Point", "coordinates": [8.5, 47.4]}}, "distance": 1}}
+
+
+@pytest.mark.usefixtures("nothing_created")
+@pytest.mark.parametrize(
+    ("process", "document", "accept"),
+    [
+        ("echo", {"inputs": {"message": "a"}}, "text/html"),
+        ("echo", {"inputs": {"message": "a"}}, "image/png"),
+        ("echo", {"inputs": {"message": "a"}}, "text/plain, application/xml;q=0.5"),
+        ("echo", {"inputs": {"message": "a"}}, "application/json;q=0, text/*"),
+        ("echo-all", {"inputs": {"image": PIXEL}}, "image/png"),
+        ("echo-all", {"inputs": {"string": "a"}}, "text/html"),
+        ("echo-all", {"inputs": {"image": PIXEL}, "outputs": {"image": {}, "string": {}}}, "image/png"),
+        ("echo-all", {**ONE_PIXEL_OR_NONE, "response": "document"}, "image/png"),
+        ("echo-all", {"inputs": {"image": PIXEL}, "response": "raw"}, "image/png"),
+        ("echo-all", ONE_PIXEL_OR_NONE, "image/jpeg"),
+        ("echo-all", ONE_PIXEL_OR_NONE, "text/html"),
+        ("echo-all", WORDS, "text/plain"),
+        ("echo-all", {"inputs": {"string": "a"}, "outputs": {"string": {}}}, "application/octet-stream"),
+        ("hello-world", {"inputs": {"name": "a"}}, "text/html"),
+        ("buffer", BUFFER, "text/plain"),
+    ],
+)
+def test_what_nothing_can_serve_gives_406_and_runs_nothing(
+    http: httpx2.Client, process: str, document: Any, accept: str
+) -> None:
+    assert execute(http, process, document, Accept=accept).status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("document", "accept", "status"),
+    [
+        ({"inputs": {"string": "a"}, "outputs": {}}, "text/html", 204),
+        ({"inputs": {"string": "a"}, "outputs": {"string": {"transmissionMode": "reference"}}}, "image/png", 204),
+        ({"inputs": {"string": "a"}}, "multipart/related", 200),
+        ({"inputs": {"string": "a"}, "outputs": {"string": {}}}, "text/*", 200),
+        ({"inputs": {}, "outputs": {"image": {}}}, JSON, 200),
+        (ONE_PIXEL_OR_NONE, "image/*", 200),
+        (WORDS, "multipart/*", 200),
+        ({"inputs": {"formats": {"value": "<a/>", "mediaType": "application/xml"}}, "outputs": {"formats": {}}},
+         "application/xml", 200),
+        ({"inputs": {"geometry": {"value": {"type": "Point", "coordinates": [8, 47]}}}, "outputs": {"geometry": {}}},
+         "application/geo+json", 200),
+    ],
+)  # fmt: skip
+def test_what_can_be_served_is_not_refused(http: httpx2.Client, document: Any, accept: str, status: int) -> None:
+    answer = execute(http, "echo-all", document, Accept=accept)
+
+    assert answer.status_code == status, answer.text
+
+
+def test_a_link_is_an_answer_to_any_accept_header(http: httpx2.Client) -> None:
+    href = http.post("/files?name=a.txt", content=b"hello", headers={"Content-Type": "text/plain"}).json()["href"]
+    document = {"inputs": {"reference": {"href": href}}, "outputs": {"reference": {}}}
+
+    assert execute(http, "echo-all", document, Accept="text/plain").headers["Location"] == href
+
+
+def test_who_prefers_a_job_may_have_its_page(http: httpx2.Client) -> None:
+    document = {"inputs": {"message": "hello", "pause": 20}}
+
+    answer = execute(http, "echo", document, Accept="text/html", Prefer="respond-async, wait=1")
+
+    assert answer.status_code == 201
+    assert media_type(answer) == "text/html"
+    http.delete(answer.headers["Location"])
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied"),
+    [
+        ("profile=ogc-results", {"profile=ogc-results"}),
+        (f'profile="{PROFILE}ogc-results"', {"profile=ogc-results"}),
+        ("return=minimal, profile=ogc-results", {"return=minimal", "profile=ogc-results"}),
+        ("profile=ogc-values", set()),
+        ("return=representation", {"return=representation"}),
+    ],
+)
+def test_t2_0__a_preferred_profile_of_results_is_acknowledged(
+    http: httpx2.Client, prefer: str, applied: set[str]
+) -> None:
+    job = done(http, "echo", {"inputs": {"message": "hello"}})
+
+    sent = execute(http, "echo", {"inputs": {"message": "hello"}}, Prefer=f"wait=20, {prefer}")
+    fetched = http.get(f"{job}/results", headers={"Prefer": prefer})
+
+    assert preferences_applied(sent) == applied | {"wait=20"}
+    assert preferences_applied(fetched) == applied
+
+
+def test_t2_0__a_preferred_profile_of_several_values_is_acknowledged(http: httpx2.Client) -> None:
+    document = {"inputs": {"words": ["one", "two"]}, "outputs": {"words": {}}}
+
+    answer = execute(http, "echo-all", document, Prefer="profile=ogc-values")
+
+    assert preferences_applied(answer) == {"profile=ogc-values"}
 
 
 def test_t2_0__req_core_process_execute_success_sync_empty_outputs(http: httpx2.Client) -> None:

@@ -30,8 +30,7 @@ from graticule.jobs.job import Job
 from graticule.jobs.manager import JobManager, Submission, require_success
 from graticule.ogc.common import HTML, JSON
 from graticule.ogc.processes import Execute, ProcessDescription
-from graticule.processes.formats import media_types_of
-from graticule.web.documents import MULTIPART, Results, results_response, speaks_1_0, status_info
+from graticule.web.documents import Results, result_types, results_response, speaks_1_0, status_info
 from graticule.web.negotiation import admits, choose
 from graticule.web.parameters import IDEMPOTENCY_KEY, PREFER, PROCESS_ID
 from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
@@ -99,7 +98,7 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
     jobs, prefer = workspace_of(request).jobs, prefer_of(request)
     offer = jobs.catalog.get(process_id)
     mode = decide_mode(offer.description, prefer, visit_of(request).parts.settings.server.sync_limit_s)
-    check_accept(accept_of(request), offer.description, waits=mode.waits)
+    check_accept(request, body, offer.description, mode)
     # Its answer may carry no Link header: the official suite reads any as the old form of one.
     listed = not (mode.waits and speaks_1_0(body))
     asked = await jobs.request(
@@ -145,15 +144,17 @@ async def finished(
     return response
 
 
-def check_accept(accept: str, description: ProcessDescription, *, waits: bool) -> None:
+def check_accept(request: Request, execute: Execute, description: ProcessDescription, mode: Mode) -> None:
     """Refuse an Accept header that nothing can serve before there is a job."""
-    if accept in ("", "*/*", JSON):
+    accept = accept_of(request)
+    if accept in ("", "*/*"):
         return
-    offered = [JSON, HTML]
-    if waits:
-        outputs = description.outputs.values()
-        offered += [MULTIPART, "text/plain", *(name for output in outputs for name in media_types_of(output.schema))]
-    choose(accept, offered)
+    offered: list[str] | None = []
+    if mode.waits:
+        offered = result_types(execute, description, profiles_of(request))
+    if offered is not None:
+        # Who prefers a job may get its status, which there is as a page too.
+        choose(accept, offered if mode.waits and RESPOND_ASYNC not in mode.applied else [JSON, HTML, *offered])
 
 
 def created(request: Request, job: Job, mode: Mode, *, status: int = 201) -> Response:

@@ -398,8 +398,10 @@ class _Form:
 
     def _headers_end(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        if options.get(b"name") != b"file" or self.filename is not None:
+        if options.get(b"name") != b"file":
             return
+        if self.filename is not None:
+            raise InvalidBody("the form has a second field named 'file'; send each file in a request of its own")
         self._wanted = True
         self.filename = options.get(b"filename", b"").decode(errors="replace")
         self.media_type = self._headers.get(b"content-type", b"").decode("latin-1")

@@ -40,9 +40,10 @@ from graticule.jobs.manager import ExecutionRequest
 from graticule.jobs.subscriptions import Subscription
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobDefinition, JobInputs
-from graticule.ogc.processes import JobRequest
+from graticule.ogc.processes import Execute, JobRequest
+from graticule.web.documents import result_types
 from graticule.web.merge_patch import merge_patch
-from graticule.web.negotiation import media_type_of, profile_uri, wanted_media_type, wanted_profiles
+from graticule.web.negotiation import choose, media_type_of, profile_uri, wanted_media_type, wanted_profiles
 from graticule.web.parameters import IDEMPOTENCY_KEY, JOB_ID, PREFER, PROFILE, F
 from graticule.web.preferences import Mode, decide_start_mode, parse_prefer, split_created
 from graticule.web.requests import (
@@ -140,7 +141,7 @@ async def create_job(request: Request) -> Response:
     if not asked and sent.execute.status is None and default == "execute":
         return await run(request, process_id, sent.execute, sent.body)
     jobs, preparation = workspace_of(request).jobs, _preparation(request)
-    _check_preparation(preparation, request, process_id)
+    _check_preparation(preparation, request, process_id, sent.execute)
     execution = replace(await _execution_of(request, sent), idempotency_key=idempotency_key_of(request))
     job = await jobs.create(process_id, execution, preparation)
     return created(request, job, Mode(waits=False, timeout=0, applied=(_STATUS_CREATED,) if asked else ()))
@@ -159,7 +160,7 @@ async def replace_job(request: Request) -> Response:
     await jobs.get_created(job_id)
     sent, preparation = await _read(request), _preparation(request)
     process_id = _process_id(sent.execute.process, base_of(request))
-    _check_preparation(preparation, request, process_id)
+    _check_preparation(preparation, request, process_id, sent.execute)
     changed: Job | None = None
     while changed is None:
         job = await jobs.get_created(job_id)
@@ -188,7 +189,7 @@ async def change_job(request: Request) -> Response:
         same = sent.execute.process == _decode_request.decode(job.request).process
         process_id = job.process if same else _process_id(sent.execute.process, base_of(request))
         preparation = _changed_preparation(job.prepared(), request)
-        _check_preparation(preparation, request, process_id)
+        _check_preparation(preparation, request, process_id, sent.execute)
         execution = await _execution_of(request, sent, before=job)
         changed = await jobs.change(job, process_id, execution, preparation)
     return created(request, changed, _NO_MODE, status=200)
@@ -225,7 +226,7 @@ async def start_job(request: Request) -> Response:
         description = jobs.catalog.get(job.process).description
         limit = visit_of(request).parts.settings.server.sync_limit_s
         mode = decide_start_mode(description, prefer_of(asking), limit)
-        check_accept(accept_of(asking), description, waits=mode.waits)
+        check_accept(asking, execute, description, mode)
         submission = await jobs.start(job, execute, waits=mode.waits)
     if not mode.waits:
         return created(asking, submission.job, mode, status=200)
@@ -508,13 +509,15 @@ def _as_prepared(request: Request, preparation: Preparation) -> Request:
     return Request(scope, request.receive)
 
 
-def _check_preparation(preparation: Preparation, request: Request, process_id: str) -> None:
+def _check_preparation(preparation: Preparation, request: Request, process_id: str, execute: Execute) -> None:
     """Refuse now what could not be honoured when the job is started."""
     parse_prefer(split_created(preparation.headers.get("prefer", ""))[1])
     description = workspace_of(request).jobs.catalog.get(process_id).description
     f = dict(parse_qsl(preparation.query)).get("f")
     accept = preparation.headers.get("accept", "")
-    check_accept(accept if f is None else media_type_of(f), description, waits=True)
+    offered = result_types(execute, description, ())
+    if offered is not None:
+        choose(accept if f is None else media_type_of(f), [JSON, HTML, *offered])
 
 
 def _says_nothing(name: str, value: str) -> bool:

@@ -290,7 +290,7 @@ async def unpin_job(request: Request) -> Response:
             status=200,
             description="Of one output its value, of several a results document.",
             content=((JSON, "result"), ("multipart/related", ""), ("*/*", "")),
-            headers=("Link", "ETag"),
+            headers=("Link", "ETag", "Preference-Applied"),
         ),
         RANGE,
         Answer(status=204, description="The outputs are linked in headers.", headers=("Link",)),
@@ -462,7 +462,7 @@ def _job_query(query: QueryParams, limit: int) -> JobQuery:
         for value in values:
             if value not in known:
                 raise InvalidParameter(name, value, f"use {', '.join(known)}")
-    labels = list_parameter(query, "label")
+    labels = _selected(query, "label")
     for label in labels:
         if not re.fullmatch(LABEL, label):
             raise InvalidParameter("label", label, "use 1 to 63 letters, digits and . _ : / -")
