@@ -304,8 +304,10 @@ def _value_types(output: Output) -> list[str] | None:
     """Return the media types in which one output may be sent as itself; None: any may be right."""
     if output.is_list:
         return [JSON, MULTIPART]
-    # An optional output may be missing, which is said in one of these.
-    found = [JSON, MULTIPART] if output.min_occurs == 0 else []
+    # Whatever the value is, faults in the data, and a job that takes too long, are told in JSON.
+    found = [JSON]
+    if output.min_occurs == 0:
+        found.append(MULTIPART)  # without a part, if it is missing
     for alternative in alternatives_of(output.schema):
         declared = alternative.default_media_type
         if declared == OCTETS:
@@ -313,8 +315,6 @@ def _value_types(output: Output) -> list[str] | None:
         found.append(declared)
         if declared == JSON and alternative.schema.get("type") not in ("object", "array"):
             found.append(TEXT)
-        elif _is_text(declared) or is_json(declared):
-            found.append(JSON)
     return found
 
 

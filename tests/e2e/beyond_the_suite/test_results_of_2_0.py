@@ -193,6 +193,7 @@ BUFFER = {"inputs": {"geojson": {"value": {"type": "Point", "coordinates": [8.5,
         ("echo-all", {"inputs": {"string": "a"}, "outputs": {"string": {}}}, "application/octet-stream"),
         ("hello-world", {"inputs": {"name": "a"}}, "text/html"),
         ("buffer", BUFFER, "text/plain"),
+        ("buffer", BUFFER, "multipart/related"),
     ],
 )
 def test_what_nothing_can_serve_gives_406_and_runs_nothing(
