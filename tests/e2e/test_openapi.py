@@ -244,6 +244,15 @@ def test_conditions_and_ranges_are_documented_where_they_are_honoured(
     assert [str(answer.request.url) for documented, answer in answers if str(status) not in documented] == []
 
 
+@pytest.mark.parametrize("asked", [{"If-None-Match": "*"}, {"Range": "bytes=0-0"}, {"Range": "bytes=99999999-"}])
+def test_an_execution_that_is_sent_answers_its_whole_result(http: httpx2.Client, asked: dict[str, str]):
+    body = {"inputs": {"name": "Ada"}}
+
+    answer = http.post("/processes/hello-world/execution", json=body, headers={"Accept": "*/*", **asked})
+
+    assert (answer.status_code, answer.text) == (200, http.post("/processes/hello-world/execution", json=body).text)
+
+
 def test_every_schema_that_a_route_names_is_there(http: httpx2.Client):
     schemas = http.get("/api?f=json").json()["components"]["schemas"]
     named = {name for route in ROUTES for answer in route.answers for _, name in answer.content if name}
