@@ -34,6 +34,7 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
 from graticule.jobs.agent import Agent, now
+from graticule.jobs.aside import aside
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.elsewhere import Elsewhere
 from graticule.jobs.failures import remedy_of
@@ -156,27 +157,27 @@ class JobManager:
             Others of `ExecutionRequest`; a `subscription` that is given is not looked up.
         """
         if b'"href"' in body:
-            fields["files"] = await self._look_up(execute, base)
+            fields["files"] = await self._look_up(execute, base, len(body))
         if "subscription" not in fields and (execute.subscriber is not None or b'"subscriber"' in body):
             fields["subscription"] = await self.engine.subscriptions.accept(
                 execute.subscriber, body, workspace=self.workspace, actor=self.actor
             )
         return ExecutionRequest(execute=execute, body=body, base=base, **fields)
 
-    async def _look_up(self, execute: Execute, base: str) -> OwnFiles:
+    async def _look_up(self, execute: Execute, base: str, size: int) -> OwnFiles:
         """Find the uploads, samples and results of jobs to which a request refers."""
         places: dict[str, Path | str] = {}
         sources: dict[str, Source] = {}
         faults = []
         actor = self.actor if self.private else None
         addresses = own_addresses(base, self.workspace, at_root=self.at_root)
-        for pointer, href, address in own_references(execute, addresses, "files"):
+        for pointer, href, address in await aside(size, own_references, execute, addresses, "files"):
             place = self.uploads.place_of(address)
             if place is None or not await self.uploads.has(address, actor=actor):
                 faults.append(Fault(pointer, missing_file(href)))
             else:
                 places[href] = place
-        for pointer, href, address in own_references(execute, addresses, "jobs"):
+        for pointer, href, address in await aside(size, own_references, execute, addresses, "jobs"):
             if (named := RESULT.fullmatch(address)) is not None:
                 try:
                     sources[href] = source_of(await self.get(named["job"]), named)
@@ -187,7 +188,7 @@ class JobManager:
                     faults.append(Fault(pointer, str(error)))
         return OwnFiles(places=places, sources=sources, faults=faults)
 
-    def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
+    async def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
 
         Raises
@@ -200,7 +201,7 @@ class JobManager:
         QueueHeld
             If an operator has none taken, or begun while a client waits for it.
         """
-        offer = self._check(process_id, request)
+        offer = await self._check(process_id, request)
         self._check_doors(process_id, prompt=request.prompt)
         job = self._new(offer, request)
         end = self.engine.feed.end_of(job.key) if request.sync else None
@@ -221,14 +222,14 @@ class JobManager:
         """
         if not request.idempotency_key:
             await self.engine.admission.check_room(self.workspace, self.actor)
-            return self.submit(process_id, request)
+            return await self.submit(process_id, request)
         async with self.engine.admission.turn((self.workspace, self.actor, process_id, request.idempotency_key)):
-            offer = self._check(process_id, request)
+            offer = await self._check(process_id, request)
             wanted = self._new(offer, request)
             found = await self.engine.ledger.find_same(wanted)
             if found is None:
                 await self.engine.admission.check_room(self.workspace, self.actor)
-                submission = self.submit(process_id, request)
+                submission = await self.submit(process_id, request)
                 try:
                     await submission.kept
                 except DuplicateJob:  # another server has it
@@ -272,7 +273,7 @@ class JobManager:
             position=position, start=start, offered=offered, held=agent.lacking if hold is None else hold.sentence
         )
 
-    def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
+    async def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
         execute, subscription = request.execute, request.subscription
@@ -280,7 +281,7 @@ class JobManager:
         policy = request.files.admitted(self.policy, self.workspace, self.engine.results)
         faults = [*request.files.faults]
         unknown = {fault.pointer for fault in faults}
-        checked = offer.checker.check(execute.inputs, execute.outputs, policy)
+        checked = await aside(len(request.body), offer.checker.check, execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
         if execute.limits is not None:
             faults += limit_faults(execute.limits, offer.limits)
@@ -324,7 +325,7 @@ class JobManager:
 
     async def create(self, process_id: str, request: ExecutionRequest, preparation: Preparation) -> Job:
         """Check a request and keep it as a job that waits to be started; raises what `submit` raises."""
-        job = self._new(self._check(process_id, request), request)
+        job = self._new(await self._check(process_id, request), request)
         job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
         await self.engine.ledger.add(job)
         return job
@@ -354,7 +355,7 @@ class JobManager:
         NoSuchProcess, InvalidInputs
             If the request does not fit; the job stays as it was.
         """
-        new = self._new(self._check(process_id, request), request)
+        new = self._new(await self._check(process_id, request), request)
         changes = {name: getattr(new, name) for name in _CHANGED}
         encoded = msgspec.msgpack.encode(preparation)
         wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
@@ -382,7 +383,7 @@ class JobManager:
         """
         subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
-        offer = self._check(job.process, request)
+        offer = await self._check(job.process, request)
         self._check_doors(job.process, prompt=waits and not offer.description.allows_async)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
