@@ -76,7 +76,8 @@ def reproject(
     crs : str
         The coordinate reference system of the result: EPSG:32632, or as URN or URI. Default: as the raster.
     resolution : float
-        Edge of a pixel in units of `crs` (metres or degrees, mostly). Default: about as many pixels as the raster has.
+        Edge of a pixel in units of `crs` (metres or degrees, mostly). Default: about as many pixels as the raster has,
+        or, if it crosses the antimeridian, pixels about as large as its own.
     resampling : str
         How new pixels come from old ones. Classes want nearest or mode, measurements bilinear or cubic, and average to
         a coarser resolution.
