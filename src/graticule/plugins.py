@@ -55,12 +55,22 @@ def _module(name: str) -> Any:
         raise
 
 
+def place_of(module: str) -> str:
+    """Return what a user calls a module: the path of one that was named by its file, else its name."""
+    return _files.get(module, module)
+
+
+_files: dict[str, str] = {}
+"""Paths of the modules that were named by their files."""
+
+
 def _file(path: Path) -> ModuleType:
-    path = path.resolve()
+    given, path = path, path.resolve()
     if not path.is_file():
         raise PluginNotLoaded(str(path), "there is no such file")
     # Named after the whole path: two files of the same name are two modules.
     name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    _files[name] = str(given)
     if name in sys.modules:
         return sys.modules[name]
     if str(path.parent) not in sys.path:

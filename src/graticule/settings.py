@@ -321,6 +321,9 @@ class Security(Section, frozen=True, kw_only=True):
     reference_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
     """Seconds without a byte after which fetching a reference is given up."""
 
+    reference_total_s: Annotated[float, Meta(gt=0)] = 900.0
+    """Seconds in all after which fetching a reference is given up, even if bytes still arrive."""
+
     secret_key: Annotated[str, Meta(extra=_SECRET, pattern="^(.{32,})?$")] = ""
     """What secrets of users are sealed with in the database, at least 32 characters: ``openssl rand -base64 32``.
 

@@ -583,6 +583,7 @@ def test_the_warnings_of_a_configuration_go_to_standard_error(tmp_path, capsys):
         *((name, "small letters") for name in ("9lives", "My-Process", "a--b", "a_b", "-a", "", "../up")),
         ("a" * 300, "at most 100"),
         *((name, f"'my-{name}'") for name in ("class", "match", "json", "test", "graticule", "tests", "api", "jobs")),
+        *((name, "would hide it") for name in ("numpy", "click", "pyyaml", "exactextract")),
     ],
 )
 def test_a_name_that_cannot_be_a_package_is_refused(tmp_path, monkeypatch, capsys, name, remedy):
@@ -766,3 +767,20 @@ def test_a_schema_is_told_in_a_few_words(schema, words):
 )
 def test_it_is_told_whether_an_input_is_needed_and_how_many_values_it_takes(described, words):
     assert needed_of(described) == words
+
+
+def test_a_local_run_fetches_within_the_limits_of_a_server():
+    from graticule.cli.local import policy_of
+    from graticule.settings import Security, Settings
+
+    policy = policy_of(Settings(security=Security(reference_timeout_s=5, reference_total_s=50)), {})
+
+    assert (policy.idle_timeout_s, policy.timeout_s) == (5, 50)
+
+
+def test_a_function_that_is_no_process_is_named_by_its_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("from graticule import process\n\n@process\ndef bare(a):\n    return a\n")
+
+    assert main(["run", "broken.py:bare", "a=1"]) != Exit.DONE
+    assert "plug-in 'broken.py' cannot be loaded: function 'bare'" in capsys.readouterr().err

@@ -106,7 +106,8 @@ def policy_of(settings: Settings, files: Mapping[str, Path]) -> ReferencePolicy:
         allow_private_addresses=security.allow_private_addresses,
         allowed_folders=tuple(security.allowed_folders),
         max_bytes=security.reference_max_mib << 20,
-        timeout_s=security.reference_timeout_s,
+        timeout_s=security.reference_total_s,
+        idle_timeout_s=security.reference_timeout_s,
         local_files={href: str(path) for href, path in files.items()},
     )
 

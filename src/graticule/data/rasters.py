@@ -225,14 +225,18 @@ def parse_crs(text: str, *, pointer: str) -> CRS:
     Raises
     ------
     InvalidInputs
-        If there is no such CRS.
+        If there is no such CRS, or it is no map: of heights alone, geocentric or of a building site.
     """
     parts = [part for part in text.strip().strip("[]").rsplit("def/crs/", 1)[-1].replace("/", ":").split(":") if part]
     if parts[:4] == ["urn", "ogc", "def", "crs"]:
         parts = parts[4:]
     try:
         if len(parts) in (2, 3) and all(part.replace("_", "").replace(".", "").isalnum() for part in parts):
-            return CRS.from_user_input(f"{parts[0].upper()}:{parts[-1].upper()}")
+            crs = CRS.from_user_input(f"{parts[0].upper()}:{parts[-1].upper()}")
+            if crs.is_geographic or crs.is_projected:
+                return crs
+            message = f"{text!r} is no CRS of a map; give a geographic or projected one, e.g. EPSG:32632"
+            raise InvalidInputs([Fault(pointer, message)])
     except CRSError:
         pass
     raise InvalidInputs([Fault(pointer, f"{text!r} is no known CRS; give an authority and a code, e.g. EPSG:32632")])

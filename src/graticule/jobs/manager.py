@@ -35,6 +35,7 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
 from graticule.jobs.agent import Agent, now
+from graticule.jobs.aside import aside
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.elsewhere import Elsewhere
 from graticule.jobs.failures import remedy_of
@@ -157,28 +158,28 @@ class JobManager:
             Others of `ExecutionRequest`; a `subscription` that is given is not looked up.
         """
         if b'"href"' in body:
-            fields["files"] = await self._look_up(execute, base)
+            fields["files"] = await self._look_up(execute, base, len(body))
         if "subscription" not in fields and (execute.subscriber is not None or b'"subscriber"' in body):
             fields["subscription"] = await self.engine.subscriptions.accept(
                 execute.subscriber, body, workspace=self.workspace, actor=self.actor
             )
         return ExecutionRequest(execute=execute, body=body, base=base, **fields)
 
-    async def _look_up(self, execute: Execute, base: str) -> OwnFiles:
+    async def _look_up(self, execute: Execute, base: str, size: int) -> OwnFiles:
         """Find the uploads, samples and results of jobs to which a request refers."""
         places: dict[str, Path | str] = {}
         sources: dict[str, Source] = {}
         faults = []
         actor = self.actor if self.private else None
         addresses = own_addresses(base, self.workspace, at_root=self.at_root)
-        for pointer, href, address in own_references(execute, addresses, "files"):
+        for pointer, href, address in await aside(size, own_references, execute, addresses, "files"):
             place = self.uploads.place_of(address)
             if place is None or not await self.uploads.has(address, actor=actor):
                 begun = await self.uploads.awaits(address, actor=actor)
                 faults.append(Fault(pointer, missing_file(href, begun=begun)))
             else:
                 places[href] = place
-        for pointer, href, address in own_references(execute, addresses, "jobs"):
+        for pointer, href, address in await aside(size, own_references, execute, addresses, "jobs"):
             if (named := RESULT.fullmatch(address)) is not None:
                 try:
                     sources[href] = source_of(await self.get(named["job"]), named)
@@ -189,7 +190,7 @@ class JobManager:
                     faults.append(Fault(pointer, str(error)))
         return OwnFiles(places=places, sources=sources, faults=faults)
 
-    def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
+    async def submit(self, process_id: str, request: ExecutionRequest) -> Submission:
         """Check a request and take it on.
 
         Raises
@@ -202,7 +203,7 @@ class JobManager:
         QueueHeld
             If an operator has none taken, or begun while a client waits for it.
         """
-        offer = self._check(process_id, request)
+        offer = await self._check(process_id, request)
         self._check_doors(process_id, prompt=request.prompt)
         job = self._new(offer, request)
         end = self.engine.feed.end_of(job.key) if request.sync else None
@@ -223,13 +224,13 @@ class JobManager:
         """
         if not request.idempotency_key:
             await self.engine.admission.check_room(self.workspace, self.actor)
-            return self.submit(process_id, request)
-        offer = self._check(process_id, request)
+            return await self.submit(process_id, request)
+        offer = await self._check(process_id, request)
         taken: list[Submission] = []
 
         async def take() -> None:
             await self.engine.admission.check_room(self.workspace, self.actor)
-            taken.append(self.submit(process_id, request))
+            taken.append(await self.submit(process_id, request))
             await taken[0].kept
 
         found = await self._sent_before(self._new(offer, request), take)
@@ -289,7 +290,7 @@ class JobManager:
             position=position, start=start, offered=offered, held=agent.lacking if hold is None else hold.sentence
         )
 
-    def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
+    async def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""
         offer = self.catalog.get(process_id)
         execute, subscription = request.execute, request.subscription
@@ -297,7 +298,7 @@ class JobManager:
         policy = request.files.admitted(self.policy, self.workspace, self.engine.results)
         faults = [*request.files.faults]
         unknown = {fault.pointer for fault in faults}
-        checked = offer.checker.check(execute.inputs, execute.outputs, policy)
+        checked = await aside(len(request.body), offer.checker.check, execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
         if execute.limits is not None:
             faults += limit_faults(execute.limits, offer.limits)
@@ -351,7 +352,7 @@ class JobManager:
         NoSuchProcess, InvalidInputs, KeyReused
             As for one that is run.
         """
-        job = self._new(self._check(process_id, request), request)
+        job = self._new(await self._check(process_id, request), request)
         job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
         if not request.idempotency_key:
             await self.engine.ledger.add(job)
@@ -383,7 +384,7 @@ class JobManager:
         NoSuchProcess, InvalidInputs
             If the request does not fit; the job stays as it was.
         """
-        new = self._new(self._check(process_id, request), request)
+        new = self._new(await self._check(process_id, request), request)
         changes = {name: getattr(new, name) for name in _CHANGED}
         if new.process != job.process:  # keys are those of a process, where another job may have this one
             changes["idempotency_key"] = ""
@@ -415,7 +416,7 @@ class JobManager:
         """
         subscription = Subscription(kept=job.subscriber, body=job.request) if job.subscriber else None
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
-        offer = self._check(job.process, request)
+        offer = await self._check(job.process, request)
         self._check_doors(job.process, prompt=waits and not offer.description.allows_async)
         await self.engine.admission.check_room(self.workspace, job.actor)
         sources = self._new(offer, request).sources

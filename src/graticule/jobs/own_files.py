@@ -78,14 +78,15 @@ def own_addresses(base: str, workspace: str, *, at_root: bool) -> tuple[str, ...
     return ("", *(f"{one}{end}" for one in roots for end in ((long, "") if at_root else (long,))))
 
 
-def own_references(execute: Execute, addresses: Sequence[str], kind: str) -> Iterator[tuple[str, str, str]]:
-    """Yield pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
-    prefixes = tuple(f"{address}/{kind}/" for address in addresses)
-    for pointer, href in _hrefs(execute.inputs, "/inputs"):
-        for prefix in prefixes:
-            if href.startswith(prefix):
-                yield pointer, href, href.removeprefix(prefix)
-                break
+def own_references(execute: Execute, addresses: Sequence[str], kind: str) -> list[tuple[str, str, str]]:
+    """Return pointer and href of each reference to what the service keeps, and what follows its kind in the address."""
+    prefixes = dict.fromkeys(f"{address}/{kind}/" for address in addresses)
+    return [
+        (pointer, href, href.removeprefix(prefix))
+        for pointer, href in _hrefs(execute.inputs, "/inputs")
+        for prefix in prefixes
+        if href.startswith(prefix)
+    ]
 
 
 def missing_file(href: str, *, begun: bool) -> str:

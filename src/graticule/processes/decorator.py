@@ -47,6 +47,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError
 
 from graticule.errors import Fault, InvalidInputs, PluginNotLoaded
 from graticule.ogc.processes import Example, JobControl, Limits, Output, ProcessDescription
+from graticule.plugins import place_of
 from graticule.processes.process import Inputs, Outputs, Process, RunContext
 from graticule.processes.signatures import RESULT, InputParameter, ResultType, title_of
 
@@ -285,7 +286,7 @@ class FunctionProcess(Generic[P, R]):
             raise self._refused(f"the return type cannot be described: {reason}") from error
 
     def _refused(self, reason: str) -> PluginNotLoaded:
-        return PluginNotLoaded(self.function.__module__, f"function {self.function.__qualname__!r}: {reason}")
+        return PluginNotLoaded(place_of(self.function.__module__), f"function {self.function.__qualname__!r}: {reason}")
 
 
 _NOT_DESCRIBABLE = (TypeError, ValueError, PydanticUserError, PydanticSchemaGenerationError)
@@ -421,5 +422,5 @@ def _made(kind: type[Any]) -> Process:
         reason = (
             f"class {kind.__name__} cannot be called without arguments ({error}); bind an instance to a name instead"
         )
-        raise PluginNotLoaded(f"{kind.__module__}:{kind.__name__}", reason) from error
+        raise PluginNotLoaded(f"{place_of(kind.__module__)}:{kind.__name__}", reason) from error
     return cast("Process", made)

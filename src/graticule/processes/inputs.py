@@ -12,11 +12,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import jsonschema_rs
 import msgspec
 
 from graticule.data.fetch import FetchPolicy, Unfetchable, check_host, parse_reference
@@ -25,13 +25,14 @@ from graticule.ogc.processes import Input, ProcessDescription, WantedOutput
 from graticule.processes.branches import meant
 from graticule.processes.formats import Alternative, alternatives_of, essence
 from graticule.processes.geojson import STRUCTURES, Malformed
+from graticule.processes.validation import Validator, escape
 from graticule.processes.values import BoundingBox
 
 MAX_DEPTH = 128
 """How deep arrays and objects of one value may nest."""
 
-SHOWN_FAULTS = 20
-"""Faults that are listed of one value; a wrong array of a million numbers is named once and clearly enough."""
+MOST_FAULTS = 200
+"""Faults that are listed of one request."""
 
 _MARKS = ("value", "href", "bbox", "collection", "process")
 _ENCODINGS = frozenset({"base64", "binary", "utf-8", "utf8", "ascii", "us-ascii"})
@@ -74,104 +75,7 @@ class ReferencePolicy(FetchPolicy, frozen=True, kw_only=True):
         return path if any(path.is_relative_to(Path(folder).resolve()) for folder in self.allowed_folders) else None
 
 
-def escape(name: str) -> str:
-    """Return `name` as one step of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
-
-
-# --- schemas -----------------------------------------------------------------------------------------------------
-
-
-def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
-    """
-    Compile a schema of the common subset.
-
-    ``oneOf`` counts as ``anyOf``, as the standard's own value schemas overlap; nothing is fetched; formats are checked;
-    patterns run on the engine whose time grows with the text only.
-
-    Raises
-    ------
-    ValueError
-        If it is no schema, or refers to something outside.
-    """
-    return jsonschema_rs.Draft202012Validator(
-        as_2020_12(schema), offline=True, validate_formats=True, pattern_options=jsonschema_rs.RegexOptions()
-    )
-
-
-_SCHEMAS = frozenset({"not", "items", "additionalProperties", "contains", "propertyNames", "if", "then", "else"})
-_SCHEMA_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "dependentSchemas"})
-
-
-def as_2020_12(schema: Any) -> Any:
-    """Return a schema of the common subset, or of OpenAPI 3.0, in the words of JSON Schema 2020-12."""
-    if not isinstance(schema, Mapping):
-        return schema
-    result = {word: _inner(word, value) for word, value in schema.items()}
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if isinstance(result.get(exclusive), bool) and result.pop(exclusive) and bound in result:
-            result[exclusive] = result.pop(bound)
-    _say_excluded_bounds(result)
-    if "oneOf" in result:
-        either = {"anyOf": result.pop("oneOf")}
-        result |= {"allOf": [*result.get("allOf", []), either]} if "anyOf" in result else either
-    if result.get("format") in ("byte", "binary"):
-        del result["format"]
-    return {"anyOf": [result, {"type": "null"}]} if result.pop("nullable", False) else result
-
-
-def _say_excluded_bounds(schema: dict[str, Any]) -> None:
-    """Write a bound that ``not`` excludes, as our descriptions do, as an exclusive one: a fault can then name it."""
-    if not isinstance(schema.get("not"), Mapping) or set(schema["not"]) != {"enum"}:
-        return
-    left = list(schema["not"]["enum"])
-    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
-        if bound in schema and schema[bound] in left and exclusive not in schema:
-            left.remove(schema[bound])
-            schema[exclusive] = schema.pop(bound)
-    if left:
-        schema["not"] = {"enum": left}
-    else:
-        del schema["not"]
-
-
-def _inner(word: str, value: Any) -> Any:
-    """Translate what a keyword holds, when that is a schema or several."""
-    if word in _SCHEMAS:
-        return as_2020_12(value)
-    if word in _SCHEMA_LISTS:
-        return [as_2020_12(part) for part in value]
-    if word in _SCHEMA_MAPS:
-        return {name: as_2020_12(part) for name, part in value.items()}
-    return value
-
-
-def schema_faults(validator: jsonschema_rs.Draft202012Validator, value: Any, pointer: str) -> Iterator[Fault]:
-    """Yield what a schema says against a value."""
-    for number, error in enumerate(validator.iter_errors(value)):
-        if number == SHOWN_FAULTS:
-            yield Fault(pointer, "there are more faults like these")
-            return
-        steps = "".join(f"/{escape(str(step))}" for step in error.instance_path)
-        yield Fault(pointer + steps, _message(error))
-
-
-def _message(error: jsonschema_rs.ValidationError) -> str:
-    kind, kinds = error.kind, jsonschema_rs.ValidationErrorKind
-    if isinstance(kind, kinds.AnyOf):
-        reasons = [_message(branch[0]) for branch in kind.context if branch]
-        return "none of the allowed forms fits: " + "; or ".join(dict.fromkeys(reasons))
-    if isinstance(kind, kinds.ExclusiveMinimum | kinds.ExclusiveMaximum):
-        side = "above" if isinstance(kind, kinds.ExclusiveMinimum) else "below"
-        return _short(f"{error.instance} is not allowed; the value must be {side} {kind.limit}")
-    if isinstance(kind, kinds.Not) and isinstance(kind.schema, dict) and list(kind.schema) == ["enum"]:
-        return _short(f"{error.instance!r} is not allowed; send another value")
-    return _short(error.message)
-
-
-def _short(message: str) -> str:
-    return message if len(message) <= 300 else f"{message[:200]} … {message[-80:]}"
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 def unfit(value: Any, depth: int = 0) -> str | None:
@@ -198,9 +102,6 @@ def _encodes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-# --- values ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +189,9 @@ def decode_base64(text: str) -> bytes:
 
 
 @cache
-def _structure(json_format: str) -> jsonschema_rs.Draft202012Validator:
+def _structure(json_format: str) -> Validator:
     """Return the validator of what a format such as ``geojson-feature`` stands for."""
-    return compile_schema(STRUCTURES[json_format])
+    return Validator(STRUCTURES[json_format])
 
 
 class AlternativeReader:
@@ -300,9 +201,9 @@ class AlternativeReader:
         self.alternative = alternative
 
     @cached_property
-    def validator(self) -> jsonschema_rs.Draft202012Validator:
+    def validator(self) -> Validator:
         """Compiled when first needed: the job process mostly does without."""
-        return compile_schema(self.alternative.schema)
+        return Validator(self.alternative.schema)
 
     def decode(self, given: GivenValue) -> Any:
         """Return the JSON value, text or bytes that was given inline; raise ValueError when it cannot be."""
@@ -331,11 +232,13 @@ class AlternativeReader:
         # Lengths and patterns of binary content would speak of the base64 text; nobody means that.
         if self.alternative.form in ("binary", "bbox"):
             return
-        structure = _structure(self.alternative.format) if self.alternative.format in STRUCTURES else None
-        if structure is not None and not structure.is_valid(value):
-            yield from schema_faults(structure, value, given.pointer)
-        else:
-            yield from schema_faults(self.validator, value, given.pointer)
+        if self.alternative.format in STRUCTURES:
+            faults = _structure(self.alternative.format).faults(value, given.pointer)
+            if (first := next(faults, None)) is not None:
+                yield first
+                yield from faults
+                return
+        yield from self.validator.faults(value, given.pointer)
 
 
 class InputReader:
@@ -375,8 +278,7 @@ class InputReader:
             return
         # The hot path: one plain literal.
         if self._plain is not None and self.by_value and (kind is str or kind is int or kind is float or kind is bool):
-            if not self._plain.validator.is_valid(given):
-                yield from schema_faults(self._plain.validator, given, self.pointer)
+            yield from self._plain.validator.faults(given, self.pointer)
             return
         if self.is_list and not isinstance(given, list):
             yield Fault(self.pointer, "this input takes several values; send an array, also for one")
@@ -526,21 +428,25 @@ class InputChecker:
         ----------
         OGC API - Processes Part 1, req/core/process-execute-input-validation.
         """
-        faults = [
-            Fault(f"/inputs/{escape(name)}", "this input is required; send a value")
-            for name in self._required
-            if name not in inputs
-        ]
+        found = self._faults(inputs, outputs, policy)
+        faults = tuple(islice(found, MOST_FAULTS))
+        return faults if next(found, None) is None else (*faults, Fault("", "there are more faults like these"))
+
+    def _faults(
+        self, inputs: Mapping[str, Any], outputs: Mapping[str, WantedOutput] | None, policy: ReferencePolicy
+    ) -> Iterator[Fault]:
+        for name in self._required:
+            if name not in inputs:
+                yield Fault(f"/inputs/{escape(name)}", "this input is required; send a value")
         for name, given in inputs.items():
             reader = self._inputs.get(name)
             if reader is None:
                 known = ", ".join(self._inputs) or "none"
-                faults.append(Fault(f"/inputs/{escape(name)}", f"there is no such input; this process has: {known}"))
+                yield Fault(f"/inputs/{escape(name)}", f"there is no such input; this process has: {known}")
             else:
-                faults.extend(reader.check(given, policy))
+                yield from reader.check(given, policy)
         if outputs:
-            faults.extend(self._check_outputs(outputs))
-        return tuple(faults)
+            yield from self._check_outputs(outputs)
 
     def _check_outputs(self, outputs: Mapping[str, WantedOutput]) -> Iterator[Fault]:
         for name, wanted in outputs.items():

@@ -28,7 +28,6 @@ from graticule.processes.branches import meant
 from graticule.processes.formats import OCTETS, Alternative, essence
 from graticule.processes.inputs import (
     MAX_DEPTH,
-    SHOWN_FAULTS,
     AlternativeReader,
     GivenValue,
     InputReader,
@@ -36,12 +35,11 @@ from graticule.processes.inputs import (
     OwnResult,
     ReferencePolicy,
     decode_base64,
-    escape,
     read_value,
-    schema_faults,
     unfit,
 )
 from graticule.processes.process import Inputs, InputValue
+from graticule.processes.validation import SHOWN_FAULTS, escape
 from graticule.processes.values import (
     RASTER_KINDS,
     SIGNATURE_BYTES,
@@ -432,7 +430,7 @@ def _text_of(content: _Content, path: Path, chosen: AlternativeReader, pointer: 
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise Unusable(Fault(pointer, f"the content is not UTF-8 text (byte {error.start})")) from error
-    faults = tuple(schema_faults(chosen.validator, text, pointer))
+    faults = tuple(chosen.validator.faults(text, pointer))
     if faults:
         raise Unusable(*faults)
     return text

@@ -23,10 +23,10 @@ from graticule.ogc.common import GEOJSON
 from graticule.ogc.processes import Input, Output, Schema
 from graticule.processes.branches import meant
 from graticule.processes.formats import OCTETS, alternatives_of, is_json
-from graticule.processes.inputs import escape
 from graticule.processes.process import InputValue, Outputs, OutputValue, RunContext
 from graticule.processes.resolve import ReadInPlace, RemoteInput
 from graticule.processes.schemas import schema_of
+from graticule.processes.validation import escape
 from graticule.processes.values import (
     COG,
     BoundingBox,

@@ -54,9 +54,6 @@ from graticule.runtime.storing import STAGING, check_shared, open_storage
 from graticule.runtime.tracing import open_tracing
 from graticule.settings import Jobs, Settings
 
-_FETCH_S = 3600.0
-"""Seconds that fetching one reference may take in all; what is slow but arrives is not given up."""
-
 _execute = msgspec.json.Decoder(Execute)
 
 
@@ -217,7 +214,7 @@ def _reference_policy(settings: Settings) -> ReferencePolicy:
         allow_private_addresses=security.allow_private_addresses,
         allowed_folders=tuple(security.allowed_folders),
         max_bytes=security.reference_max_mib << 20,
-        timeout_s=_FETCH_S,
+        timeout_s=security.reference_total_s,
         idle_timeout_s=security.reference_timeout_s,
     )
 

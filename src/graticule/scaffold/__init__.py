@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 import string
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 
 from graticule.errors import Fault, InvalidInputs
@@ -86,9 +87,27 @@ def _fault_of(name: str, reserved: Collection[str]) -> str | None:
         meaning = f"would give a package {package!r}, which Python itself has"
     elif name in _TAKEN or name in reserved:
         meaning = "means something else to Graticule"
+    elif name in _needed() or _is_there(package):
+        meaning = f"is a package that is there already; a second {package!r} would hide it"
     else:
         return None
     return f"{name!r} {meaning}; choose another name, e.g. 'my-{name}'"
+
+
+def _needed() -> set[str]:
+    """Return the names of the distributions that Graticule needs, or can use."""
+    try:
+        requirements = metadata.requires("graticule") or []
+    except metadata.PackageNotFoundError:  # it runs from a folder
+        return set()
+    names = (re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+
+
+def _is_there(package: str) -> bool:
+    """Return whether a package can be imported; a folder without a module of its own is none."""
+    found = importlib.util.find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def _written(folder: Path, words: dict[str, str]) -> list[Path]:

@@ -17,7 +17,7 @@ import msgspec
 from graticule.errors import Fault
 from graticule.ogc.processes import Input, ProcessDescription
 from graticule.processes.formats import Alternative, alternatives_of, is_json
-from graticule.processes.inputs import escape
+from graticule.processes.validation import escape
 from graticule.web.pages import as_json
 
 Kind = Literal[

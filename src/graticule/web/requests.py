@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gc
 import ipaddress
 import json
 import math
@@ -26,8 +27,9 @@ from graticule.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from graticule.jobs.aside import LARGE_BYTES, aside
 from graticule.ogc.common import JSON
-from graticule.processes.inputs import escape
+from graticule.processes.validation import escape
 from graticule.runtime.logs import ASKED
 from graticule.runtime.parts import Parts
 from graticule.web.negotiation import media_type_of, wanted_media_type, wanted_profiles
@@ -289,7 +291,7 @@ async def read_body(request: Request, kind: type[T]) -> tuple[T, bytes]:
         raise UnsupportedMediaType(content_type, [JSON])
     check_charset(request)
     body = await read_json(request)
-    return parse_body(body, kind), body
+    return await parse_body(body, kind), body
 
 
 def check_charset(request: Request) -> None:
@@ -321,20 +323,24 @@ async def read_json(request: Request) -> bytes:
     if not body.strip():
         raise InvalidBody('the request has no body; send a JSON document such as {"inputs": {}}')
     if body.count(b"[") + body.count(b"{") > settings.limits.json_depth:
-        _check_depth(body, settings.limits.json_depth)
+        await aside(len(body), _check_depth, body, settings.limits.json_depth)
     return body
 
 
-def parse_body(body: bytes, kind: type[T]) -> T:
-    """Return a JSON body as a document of a standard.
+async def parse_body(body: bytes, kind: type[T]) -> T:
+    """Return a JSON body as a document of a standard; a large one is read off the event loop.
 
     Raises
     ------
     InvalidBody
         If it is no JSON, or has a member of a wrong type; the fault names the place.
     """
+    return await aside(len(body), _parse, body, kind)
+
+
+def _parse(body: bytes, kind: type[T]) -> T:
     try:
-        document = _decoder(kind).decode(body)
+        document = decode(body, _decoder(kind))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         if message in _TOO_LARGE:
@@ -348,6 +354,17 @@ def parse_body(body: bytes, kind: type[T]) -> T:
         raise InvalidBody("the body is nested too deeply") from error
     check_members(body)
     return document
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode a document; while a large one is, the collector of cycles does not look at its parts again and again."""
+    if len(body) <= LARGE_BYTES or not gc.isenabled():
+        return decoder.decode(body)
+    gc.disable()
+    try:
+        return decoder.decode(body)
+    finally:
+        gc.enable()
 
 
 def no_json(body: bytes, error: Exception, said: str = "the body is no JSON") -> InvalidBody:
@@ -502,14 +519,24 @@ def _pointer(path: str) -> str:
 
 def _check_depth(body: bytes, limit: int) -> None:
     """Refuse deep nesting before anything recursive meets it; a linear pass in C per level, no recursion here."""
-    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body, flags=re.DOTALL)
-    brackets = re.sub(rb"[^\[\]{}]+", b"", brackets)
+    brackets = brackets_of(body)
     for _ in range(limit):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if b"[" in brackets or b"{" in brackets:
         raise InvalidBody(f"the body is nested deeper than {limit} levels")
+
+
+def brackets_of(body: bytes) -> bytes:
+    """Return the brackets of a JSON document that stand in no text."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = body.translate(None, _NO_MARKS).replace(b'""', b"")
+    return re.sub(rb'"[^"]*"', b"", marks)
+
+
+_NO_MARKS = bytes(sorted(set(range(256)) - set(b'[]{}"')))
 
 
 def check_host(headers: Headers, version: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -34,6 +35,16 @@ class Elsewhere(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 for _ in range(10 << 10):
                     self.wfile.write(b"\0" * (1 << 20))
+            return
+        if self.path == "/drip":
+            self.send_response(200)
+            self.send_header("Content-Type", "image/tiff")
+            self.end_headers()
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"I")
+                    time.sleep(0.1)
             return
         content_type, body = self.pages.get(self.path, ("text/plain", b""))
         self.send_response(200 if self.path in self.pages else 404)

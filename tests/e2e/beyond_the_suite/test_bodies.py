@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.e2e.beyond_the_suite.asking import assert_problem, pointers
+from tests.serving import Server
 
 
 def send(http: httpx2.Client, body: bytes, path: str = "/processes/echo-all/execution") -> httpx2.Response:
@@ -138,3 +144,40 @@ def test_utf_8_may_be_named(http: httpx2.Client, charset: str) -> None:
     body = '{"inputs": {"string": "ä"}, "outputs": {"string": {}}}'.encode()
 
     assert http.post("/processes/echo-all/execution", content=body, headers=headers).json() == "ä"
+
+
+WRONG_POINT = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": ["a"] * 1000}}
+WRONG_POINTS = {"type": "FeatureCollection", "features": [WRONG_POINT] * 1000}
+PLACES = {"type": "MultiPoint", "coordinates": [[8.123456, 49.123456]] * 800_000}
+
+
+@pytest.mark.parametrize(
+    ("process", "inputs"),
+    [
+        pytest.param("buffer", {"distance": 1, "geojson": {"value": WRONG_POINTS}}, id="a million faults"),
+        pytest.param("echo", {"message": "a", "numbers": ["a"] * 500_000}, id="an array of text"),
+        pytest.param("buffer", {"distance": -1, "geojson": {"value": PLACES}}, id="17 MB with one fault"),
+    ],
+)
+def test_others_are_answered_while_a_large_body_is_checked(
+    server: Server, http: httpx2.Client, process: str, inputs: dict[str, Any]
+) -> None:
+    body = json.dumps({"inputs": inputs}).encode()
+    before = high_water_mib(server.pid)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(send, http, body, f"/processes/{process}/execution")
+        waits = []
+        while not answer.done():
+            begun = time.perf_counter()
+            assert http.get("/conformance").status_code == 200
+            waits.append(time.perf_counter() - begun)
+
+    assert_problem(answer.result(), 400)
+    assert max(waits) < 2
+    assert high_water_mib(server.pid) - before < 16 + 16 * len(body) / 2**20
+
+
+def high_water_mib(pid: int) -> float:
+    """Return the most memory that a process has held."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +18,8 @@ from tests.e2e.beyond_the_suite.asking import (
     pointers,
     submit,
 )
+from tests.e2e.beyond_the_suite.conftest import client_of
+from tests.serving import Server
 
 
 def raster_request(http: httpx2.Client, process: str, address: str) -> tuple[str, dict[str, Any]]:
@@ -92,3 +96,19 @@ def test_a_polygon_that_crosses_itself_is_refused(trusting: httpx2.Client, elsew
 
     assert_problem(answer, 400)
     assert any(pointer.startswith(f"/inputs/{zones}") for pointer in pointers(answer)), answer.text
+
+
+def test_what_drips_is_given_up_in_the_end(tmp_path: Path, elsewhere: str) -> None:
+    settings = {
+        "GRATICULE_SECURITY__ALLOW_PRIVATE_ADDRESSES": "true",
+        "GRATICULE_SECURITY__REFERENCE_TIMEOUT_S": "10",
+        "GRATICULE_SECURITY__REFERENCE_TOTAL_S": "1",
+    }
+    with Server(tmp_path / "home", environment=settings) as server, client_of(server) as http:
+        _, document = raster_request(http, "raster-statistics", f"{elsewhere}/drip")
+        begun = time.monotonic()
+
+        answer = execute(http, "raster-statistics", document)
+
+    assert "did not arrive within 1 s" in answer.text
+    assert time.monotonic() - begun < 15

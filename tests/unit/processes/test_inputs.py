@@ -11,7 +11,8 @@ import pytest
 from graticule.errors import PluginNotLoaded
 from graticule.ogc.common import COG, CRS84, GEOJSON, GEOTIFF
 from graticule.ogc.processes import Format, Input, Output, ProcessDescription, WantedOutput
-from graticule.processes.inputs import InputChecker, ReferencePolicy, escape
+from graticule.processes.inputs import InputChecker, ReferencePolicy
+from graticule.processes.validation import escape
 
 PLAIN = ReferencePolicy()
 MIXED = {"oneOf": [{"type": "string", "contentMediaType": "text/plain"}, {"type": "object"}]}

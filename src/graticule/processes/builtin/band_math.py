@@ -207,6 +207,10 @@ def nodata_of(result: Result, *, pointer: str = "/inputs/nodata") -> float:
             return float("nan")
         return float(np.iinfo(kind).min if kind.kind == "i" else np.iinfo(kind).max)
     if kind.kind == "f":
+        most = float(np.finfo(kind).max)
+        if abs(result.nodata) > most:
+            message = f"{result.nodata:g} is no {result.dtype}; give a number from {-most:g} to {most:g}"
+            raise InvalidInputs([Fault(pointer, message)])
         return result.nodata
     limits = np.iinfo(kind)
     if not limits.min <= result.nodata <= limits.max or result.nodata != int(result.nodata):

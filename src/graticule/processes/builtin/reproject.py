@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +15,9 @@ from graticule import COG, Raster, RunContext, process
 from graticule.errors import Fault, InvalidInputs
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from rasterio.crs import CRS
+    from rasterio.enums import Resampling
     from rasterio.io import DatasetReader, DatasetWriter
     from rasterio.transform import Affine
     from rasterio.windows import Window
@@ -73,7 +76,8 @@ def reproject(
     crs : str
         The coordinate reference system of the result: EPSG:32632, or as URN or URI. Default: as the raster.
     resolution : float
-        Edge of a pixel in units of `crs` (metres or degrees, mostly). Default: about as many pixels as the raster has.
+        Edge of a pixel in units of `crs` (metres or degrees, mostly). Default: about as many pixels as the raster has,
+        or, if it crosses the antimeridian, pixels about as large as its own.
     resampling : str
         How new pixels come from old ones. Classes want nearest or mode, measurements bilinear or cubic, and average to
         a coarser resolution.
@@ -164,14 +168,28 @@ def plan_grid(dataset: DatasetReader, crs: CRS, resolution: float | None, *, poi
         whole, low, high = top - bottom, min(bottom, top), max(bottom, top)
         bottom, top = max(low, -MERCATOR_LATITUDE), min(high, MERCATOR_LATITUDE)
         height = max(1.0, height * (top - bottom) / abs(whole))
+    shape = dataset.width, round(height)
     try:
+        if resolution is None and dataset.crs.is_geographic and (left < -180 or right > 180):
+            # On most maps its parts lie at opposite edges: the pixels are as large as those of the wider part alone.
+            west, east = _wider_part(left, right)
+            columns = max(1, round(shape[0] * (east - west) / (right - left)))
+            part, _, _ = calculate_default_transform(dataset.crs, crs, columns, shape[1], west, bottom, east, top)
+            resolution = part.a
         transform, width, height = calculate_default_transform(
-            dataset.crs, crs, dataset.width, round(height), left, bottom, right, top, resolution=resolution
+            dataset.crs, crs, *shape, left, bottom, right, top, resolution=resolution
         )
     except (RasterioError, CRSError, ValueError, OverflowError) as error:
         message = f"the raster does not lie where {crs.to_string()} is defined ({error}); choose another CRS"
         raise InvalidInputs([Fault(pointer, message)]) from error
     return Grid(crs=crs, transform=transform, width=int(width), height=int(height))
+
+
+def _wider_part(west: float, east: float) -> tuple[float, float]:
+    """Return where the wider part of a range of longitudes lies that is cut at the antimeridian, in -180 to 180."""
+    turns = range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1)
+    parts = [(max(west - 360 * turn, -180), min(east - 360 * turn, 180)) for turn in turns]
+    return max(parts, key=lambda part: part[1] - part[0])
 
 
 def check_size(grid: Grid, *, pointer: str = "/inputs/resolution") -> None:
@@ -212,7 +230,6 @@ def warp(
         Told of progress.
     """
     from rasterio.enums import ColorInterp, Resampling
-    from rasterio.vrt import WarpedVRT
 
     from graticule.data.rasters import tracked, windows_of, writing_cog
 
@@ -227,16 +244,8 @@ def warp(
         "transform": grid.transform,
         "nodata": dataset.nodata,
     }
-    warping: dict[str, Any] = {
-        "crs": grid.crs,
-        "transform": grid.transform,
-        "width": grid.width,
-        "height": grid.height,
-        "resampling": Resampling[method],
-        "add_alpha": masked and len(bands) == dataset.count,
-    }
     with (
-        WarpedVRT(dataset, **warping) as warped,
+        _with_alpha(dataset) if masked else nullcontext(dataset) as source,
         writing_cog(path, profile, bands=[dataset.descriptions[band - 1] for band in bands]) as target,
     ):
         target.scales = [dataset.scales[band - 1] for band in bands]
@@ -245,9 +254,10 @@ def warp(
         target.colorinterp = [dataset.colorinterp[band - 1] for band in bands]
         _copy_palette(dataset, target)
         for window in tracked(windows_of(grid.height, grid.width), report, "warping", last=90):
-            target.write(warped.read(bands, window=window), window=window)
+            pixels = _warped(source, bands, grid, window, Resampling[method])
+            target.write(pixels[: len(bands)], window=window)
             if masked:
-                target.write_mask(_mask(warped, window), window=window)
+                target.write_mask((pixels[-1] > 0).astype("uint8") * 255, window=window)
         report(90, "laying out the file")
 
 
@@ -259,9 +269,41 @@ def _copy_palette(dataset: DatasetReader, target: DatasetWriter) -> None:
         target.write_colormap(1, dataset.colormap(1))
 
 
-def _mask(warped: Any, window: Window) -> Any:
-    """Return 255 where the warped raster has data; its last band says so."""
+def _with_alpha(dataset: DatasetReader) -> AbstractContextManager[DatasetReader]:
+    """Return a raster with a band that says where it has data."""
     from rasterio.enums import ColorInterp
+    from rasterio.vrt import WarpedVRT
 
-    alpha = list(warped.colorinterp).index(ColorInterp.alpha) + 1
-    return (warped.read(alpha, window=window) > 0).astype("uint8") * 255
+    return nullcontext(dataset) if ColorInterp.alpha in dataset.colorinterp else WarpedVRT(dataset, add_alpha=True)
+
+
+def _warped(source: DatasetReader, bands: list[int], grid: Grid, window: Window, method: Resampling) -> NDArray[Any]:
+    """
+    Return a window of the bands on a grid; without a no-data value, where it is above 0 a last band says it has data.
+
+    A `WarpedVRT` on this grid would lose what lies beyond 180 degrees of longitude, and about a CRS that crosses them.
+    """
+    import numpy as np
+    import rasterio
+    from rasterio.enums import ColorInterp
+    from rasterio.errors import RasterioIOError, WarpOperationError
+    from rasterio.warp import reproject as warp_into
+
+    masked = source.nodata is None
+    alpha = source.colorinterp.index(ColorInterp.alpha) + 1 if masked else 0
+    pixels = np.zeros((len(bands) + masked, round(window.height), round(window.width)), source.dtypes[0])
+    try:
+        warp_into(
+            rasterio.band(source, bands),
+            pixels,
+            dst_transform=grid.transform @ rasterio.Affine.translation(window.col_off, window.row_off),
+            dst_crs=grid.crs,
+            src_nodata=source.nodata,
+            dst_nodata=source.nodata,
+            src_alpha=alpha,
+            dst_alpha=len(pixels) if masked else 0,
+            resampling=method,
+        )
+    except WarpOperationError as error:  # what a dataset raises that cannot be read, and is known by
+        raise RasterioIOError(f"read failed: {error}") from error
+    return pixels

@@ -6,7 +6,6 @@ It translates to today's requests and back; what a request means is decided else
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import wraps
@@ -25,6 +24,7 @@ from graticule.errors import (
     ResultNotAvailable,
     ResultNotReady,
 )  # fmt: skip
+from graticule.jobs.aside import aside
 from graticule.jobs.job import Job, StoredValue
 from graticule.jobs.ledger import JobQuery
 from graticule.jobs.manager import require_success
@@ -37,8 +37,10 @@ from graticule.web.problems import headers_of, problem_of
 from graticule.web.requests import (
     about_job,
     base_of,
+    brackets_of,
     check_members,
     cursor_of,
+    decode,
     encode_cursor,
     header,
     limit_of,
@@ -96,12 +98,12 @@ async def execute(request: Request) -> Response:
     body = await read_bytes(request, visit_of(request).parts.settings.server.body_limit_mib << 20)
     if not body.strip():
         return _json({"code": "MissingParameterValue", "description": "missing request data"}, 400)
-    asked = _decoded(body, visit_of(request).parts.settings.limits.json_depth)
+    asked = await aside(len(body), _decoded, body, visit_of(request).parts.settings.limits.json_depth)
     execution = Execute(inputs=_inputs(asked.get("inputs", []), offer.description))
     waits = asked.get("mode", "auto") != "async"
     received = msgspec.json.encode(execution)
     asked_for = await jobs.request(execution, received, base=base, sync=waits, prompt=waits, trace=trace_of(request))
-    submission = jobs.submit(process_id, asked_for)
+    submission = await jobs.submit(process_id, asked_for)
     about_job(submission.job.id)
     job = submission.job
     headers = {"location": f"{base}/processes/{process_id}/jobs/{job.id}"}
@@ -119,12 +121,15 @@ async def execute(request: Request) -> Response:
     return ContentResponse([b'{"outputs":', *_outputs(results), b"}"], media_type=JSON, headers=headers)
 
 
+_decoder = msgspec.json.Decoder()
+
+
 def _decoded(body: bytes, depth: int) -> dict[str, Any]:
     """Return the body; its media type was never looked at in this dialect."""
     if _nests_deeper(body, depth):
         raise InvalidBody("invalid request data: it is nested too deeply")
     try:
-        asked = msgspec.json.decode(body)
+        asked = decode(body, _decoder)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise no_json(body, error, "invalid request data") from error
     check_members(body)
@@ -134,9 +139,8 @@ def _decoded(body: bytes, depth: int) -> dict[str, Any]:
 
 
 def _nests_deeper(body: bytes, limit: int) -> bool:
-    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", body, flags=re.DOTALL)
     depth = deepest = 0
-    for byte in re.sub(rb"[^\[\]{}]+", b"", brackets):
+    for byte in brackets_of(body):
         depth += 1 if byte in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest > limit

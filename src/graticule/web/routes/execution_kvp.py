@@ -28,7 +28,8 @@ from graticule.errors import (
 )  # fmt: skip
 from graticule.ogc.processes import Execute, Format, Input, ProcessDescription, WantedOutput
 from graticule.processes.formats import Alternative, alternatives_of
-from graticule.processes.inputs import escape, unfit
+from graticule.processes.inputs import unfit
+from graticule.processes.validation import escape
 from graticule.web.parameters import IDEMPOTENCY_KEY, PREFER, PROCESS_ID
 from graticule.web.requests import decode_leniently, visit_of, workspace_of
 from graticule.web.routes.execution import EXECUTION_ANSWERS, run

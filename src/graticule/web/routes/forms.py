@@ -210,7 +210,8 @@ async def _submit(request: Request, process_id: str, execute: Execute) -> str:
     """Take the job on; give it a moment to end."""
     jobs = workspace_of(request).jobs
     body, base = msgspec.json.encode(execute), base_of(request)
-    submission = jobs.submit(process_id, await jobs.request(execute, body, base=base, trace=trace_of(request)))
+    asked = await jobs.request(execute, body, base=base, trace=trace_of(request))
+    submission = await jobs.submit(process_id, asked)
     about_job(submission.job.id)
     await submission.kept
     key, feed = submission.job.key, jobs.engine.feed

@@ -184,7 +184,7 @@ async def change_job(request: Request) -> Response:
     while changed is None:
         job = await jobs.get_created(job_id)
         body = merge_patch(job.request, patch)
-        sent = _Sent(_checked_request(body), body)
+        sent = _Sent(await _checked_request(body), body)
         # An address that the patch does not change means what it meant when it was sent, wherever this one is sent to.
         same = sent.execute.process == _decode_request.decode(job.request).process
         process_id = job.process if same else _process_id(sent.execute.process, base_of(request))
@@ -368,7 +368,7 @@ async def _execution_of(request: Request, sent: _Sent, *, before: Job | None = N
 
 async def _read(request: Request) -> _Sent:
     body = await _read_object(request, _WHOLE)
-    return _Sent(_checked_request(body), body)
+    return _Sent(await _checked_request(body), body)
 
 
 async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
@@ -391,7 +391,7 @@ async def _read_object(request: Request, media_types: tuple[str, ...]) -> bytes:
     check_charset(request)
     body = await read_json(request)
     named = _check_schema(request)
-    members = parse_body(body, dict[str, msgspec.Raw])
+    members = await parse_body(body, dict[str, msgspec.Raw])
     if not named:
         _check_shape(members)
     return body
@@ -440,8 +440,8 @@ def _is(value: msgspec.Raw, kind: type[msgspec.Struct]) -> bool:
     return True
 
 
-def _checked_request(body: bytes) -> JobRequest:
-    execute = parse_body(body, JobRequest)
+async def _checked_request(body: bytes) -> JobRequest:
+    execute = await parse_body(body, JobRequest)
     if not execute.process:
         message = 'this member is required; send the address of a process, as in {"process": "…/processes/echo"}'
         raise InvalidBody("the body names no process", [Fault("/process", message)])

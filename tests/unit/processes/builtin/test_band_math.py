@@ -147,9 +147,19 @@ def test_bands_that_the_formula_does_not_name_do_not_matter(run, write_raster):
         ({"expression": "b1", "names": ["a"]}, "/inputs/names", "1 names for 4 bands"),
         ({"expression": "b1", "names": ["a", "b c", "d", "a"]}, "/inputs/names/1", "no name"),
         ({"expression": "b1", "dtype": "uint8", "nodata": 300}, "/inputs/nodata", "from 0 to 255"),
+        ({"expression": "b1", "nodata": 1e300}, "/inputs/nodata", "is no float32"),
         ({"expression": "b1", "dtype": "uint8", "nodata": 0.5}, "/inputs/nodata", "whole number"),
     ],
-    ids=["broken", "unknown band", "no band", "too few names", "no word", "no-data too large", "no-data broken"],
+    ids=[
+        "broken",
+        "unknown band",
+        "no band",
+        "too few names",
+        "no word",
+        "no-data too large",
+        "no float32",
+        "no-data broken",
+    ],
 )
 def test_a_fault_names_its_input_and_the_remedy(run, samples, inputs, pointer, said):
     with pytest.raises(InvalidInputs) as refusal:

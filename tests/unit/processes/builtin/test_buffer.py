@@ -259,3 +259,13 @@ def test_a_dismissal_is_obeyed(run, context):
 
     with pytest.raises(Dismissed):
         result_of(run, {"type": "FeatureCollection", "features": features})
+
+
+@pytest.mark.parametrize("distance", [0.001, 0.01, 0.05, 0.1, 1.0])
+@pytest.mark.parametrize("place", [(8.123456, 49.5), (179.9999, -70.0), (0.0, 0.0)])
+def test_small_distances_are_as_right_as_large_ones(place, distance):
+    area = buffered(shapely.Point(place), Zone(distance=distance, segments=16))
+
+    ring = shapely.get_coordinates(area)
+    away = WGS84.inv(*np.broadcast_arrays(*place, *ring.T))[2]
+    assert np.abs(away / distance - 1).max() < 1e-3

@@ -167,3 +167,49 @@ def test_a_dismissal_is_obeyed(run, context, ndvi):
 
     with pytest.raises(Dismissed):
         path_of(run, ndvi[0], crs="EPSG:3857")
+
+
+@pytest.mark.parametrize("nodata", [-9999, None], ids=["no-data value", "mask"])
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:5070", "EPSG:3413", "EPSG:3460", "EPSG:3832", "EPSG:4326"])
+@pytest.mark.parametrize(("west", "east"), [(200, 280), (170, 190), (-200, -120), (0, 360), (-180, 180)])
+def test_what_lies_beyond_180_degrees_goes_along(run, write_raster, west, east, crs, nodata):
+    pixels = np.arange(1, 3201, dtype="float32").reshape(40, 80)
+    transform = rasterio.Affine((east - west) / 80, 0, west, 0, -1, 60)
+    path = write_raster("beyond.tif", pixels, transform=transform, nodata=nodata)
+
+    with rasterio.open(path_of(run, path, crs=crs)) as result, rasterio.open(path) as source:
+        expected = np.full(result.shape, -9999, "float32")
+        warp_all(
+            rasterio.band(source, 1), expected, src_nodata=nodata, dst_nodata=-9999, dst_transform=result.transform,
+            dst_crs=result.crs,
+        )  # fmt: skip
+        valid = result.dataset_mask() > 0
+        assert valid.sum() > 500
+        assert np.count_nonzero(valid != (expected != -9999)) <= valid.size // 1000
+        assert np.count_nonzero(valid & (result.read(1) != expected)) <= valid.sum() // 20  # halfway between pixels
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:3460"])
+def test_a_raster_over_the_antimeridian_keeps_the_size_of_its_pixels(run, write_raster, crs):
+    pixels = np.ones((40, 20), "float32")
+    path = write_raster("anti.tif", pixels, transform=rasterio.Affine(1, 0, 170, 0, -1, 20), nodata=-9999)
+
+    with rasterio.open(path_of(run, path, crs=crs)) as result:
+        assert 80_000 < result.res[0] < 140_000
+        assert result.read_masks(1).astype(bool).sum() > 600
+
+
+@pytest.mark.parametrize("crs", ["EPSG:5773", "EPSG:4978", "EPSG:5800"], ids=["heights", "geocentric", "engineering"])
+def test_a_crs_without_a_map_is_refused(run, cropped, crs):
+    with pytest.raises(InvalidInputs) as refusal:
+        path_of(run, cropped, crs=crs)
+
+    [fault] = refusal.value.faults
+    assert fault.pointer == "/inputs/crs"
+    assert "geographic or projected" in fault.message
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4979", "EPSG:7415"], ids=["with heights", "compound"])
+def test_a_crs_with_heights_counts_by_its_map(run, cropped, crs):
+    with rasterio.open(path_of(run, cropped, crs=crs)) as result:
+        assert result.read(1).any()
