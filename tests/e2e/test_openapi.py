@@ -180,7 +180,8 @@ def _ask_all(http: httpx2.Client, job: str, file: str, **headers: str) -> list[t
         query = "?message=hello" if (path, method) == ("/processes/{processID}/execution", "get") else ""
         body = {"inputs": {"message": "hello"}, "process": "echo", "priority": 1, "action": "pause"}
         content = {"json": body} if method in ("put", "post") else {}
-        sent = http.build_request(method, address + query, **content, headers=headers)
+        # A connection that waits for its next request may be closed while that is on its way.
+        sent = http.build_request(method, address + query, **content, headers={**headers, "Connection": "close"})
         return paths[path][method]["responses"], http.send(sent)
 
     last = {one for one in _paths_of_routes() if one[1] == "delete"}
