@@ -160,6 +160,7 @@ def plan_grid(dataset: DatasetReader, crs: CRS, resolution: float | None, *, poi
     Into Web Mercator (EPSG:3857), what lies beyond 85.05 degrees of latitude is left out.
     """
     from rasterio.errors import CRSError, RasterioError
+    from rasterio.transform import array_bounds, from_origin
     from rasterio.warp import calculate_default_transform
 
     left, bottom, right, top = dataset.bounds
@@ -168,28 +169,34 @@ def plan_grid(dataset: DatasetReader, crs: CRS, resolution: float | None, *, poi
         whole, low, high = top - bottom, min(bottom, top), max(bottom, top)
         bottom, top = max(low, -MERCATOR_LATITUDE), min(high, MERCATOR_LATITUDE)
         height = max(1.0, height * (top - bottom) / abs(whole))
-    shape = dataset.width, round(height)
+    parts = [(left, right)]
+    if dataset.crs.is_geographic and (left < -180 or right > 180):
+        # On most maps they lie at opposite edges. The pixels are as large as those of the widest, which comes first.
+        parts = _parts(left, right)
+    whole_width = right - left
+    boxes = []
     try:
-        if resolution is None and dataset.crs.is_geographic and (left < -180 or right > 180):
-            # On most maps its parts lie at opposite edges: the pixels are as large as those of the wider part alone.
-            west, east = _wider_part(left, right)
-            columns = max(1, round(shape[0] * (east - west) / (right - left)))
-            part, _, _ = calculate_default_transform(dataset.crs, crs, columns, shape[1], west, bottom, east, top)
-            resolution = part.a
-        transform, width, height = calculate_default_transform(
-            dataset.crs, crs, *shape, left, bottom, right, top, resolution=resolution
-        )
+        for west, east in parts:
+            columns = max(1, round(dataset.width * (east - west) / whole_width))
+            transform, width, rows = calculate_default_transform(
+                dataset.crs, crs, columns, round(height), west, bottom, east, top, resolution=resolution
+            )
+            resolution = transform.a
+            boxes.append(array_bounds(rows, width, transform))
     except (RasterioError, CRSError, ValueError, OverflowError) as error:
         message = f"the raster does not lie where {crs.to_string()} is defined ({error}); choose another CRS"
         raise InvalidInputs([Fault(pointer, message)]) from error
-    return Grid(crs=crs, transform=transform, width=int(width), height=int(height))
+    west, north = min(box[0] for box in boxes), max(box[3] for box in boxes)
+    width = round((max(box[2] for box in boxes) - west) / transform.a)
+    rows = round((north - min(box[1] for box in boxes)) / transform.a)
+    return Grid(crs=crs, transform=from_origin(west, north, transform.a, transform.a), width=width, height=rows)
 
 
-def _wider_part(west: float, east: float) -> tuple[float, float]:
-    """Return where the wider part of a range of longitudes lies that is cut at the antimeridian, in -180 to 180."""
+def _parts(west: float, east: float) -> list[tuple[float, float]]:
+    """Return where the parts of a range of longitudes lie that is cut at the antimeridian, in -180 to 180, by width."""
     turns = range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1)
     parts = [(max(west - 360 * turn, -180), min(east - 360 * turn, 180)) for turn in turns]
-    return max(parts, key=lambda part: part[1] - part[0])
+    return sorted((part for part in parts if part[0] < part[1]), key=lambda part: part[0] - part[1])
 
 
 def check_size(grid: Grid, *, pointer: str = "/inputs/resolution") -> None:
