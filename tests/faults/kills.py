@@ -37,6 +37,8 @@ EVERY_S = 0.1
 """From one look at the jobs' states to the next."""
 TOLD, FORKED = 3, 10
 """Looks in a row after which a state is false: of a job whose process runs or has ended, of one that is to begin."""
+STALL_S = 0.05
+"""Seconds that the disk takes at least, for what each change of a state waits for, while no look is judged."""
 ENDED = ("successful", "failed", "dismissed")
 
 
@@ -58,6 +60,8 @@ class Figures:
     """Jobs of which two processes ran at the same time."""
     false_states: list[str] = field(default_factory=list)
     samples: int = 0
+    stalls: int = 0
+    """Looks that were not judged, since the disk had other work: a state is told when it is on the disk."""
     sampled_every_s: float = 0.0
     """In the median, while nothing was being killed."""
     seconds: float = 0.0
@@ -83,6 +87,7 @@ class Figures:
             f"ended: {ended}, {dict(self.statuses)}; begun how often: {dict(sorted(self.attempts.items()))}",
             f"lost: {len(self.lost)}, run twice at once: {len(self.doubled)}, bar 0",
             f"in a false state: {len(self.false_states)}, in {self.samples} samples every {every_ms:.0f} ms, bar 0",
+            f"looks not judged, for the disk took more than {STALL_S * 1000:.0f} ms: {self.stalls}",
             f"recovered after at most {recovered}, bar {self.limit_s:g} s; {self.seconds:.0f} s in all",
             "reached" if self.reached else "MISSED",
         ]
@@ -342,6 +347,10 @@ class Trial:
                 suspects.clear()
                 last = 0.0
                 continue
+            if self._disk_s() > STALL_S:
+                suspects.clear()
+                self.figures.stalls += 1
+                continue
             try:
                 names = self._said_to_run()
             except httpx2.HTTPError:
@@ -360,11 +369,20 @@ class Trial:
             # before they leave their first mark: what is wrong that many times in a row is false.
             suspects = Counter({name: suspects[name] + 1 for name in wrong})
             self.figures.false_states += [
-                f"{name}: {'said to run' if name in names else 'runs unsaid'}: {marks[name][-3:]}"
+                f"{name}: {'said to run' if name in names else 'runs unsaid'},"
+                f" {time.time() - marks[name][-1].at:.3f} s after {marks[name][-1]}"
                 for name, times in suspects.items()
                 if times == (FORKED if name in names and not _ended(marks[name]) else TOLD)
             ]
         self.figures.sampled_every_s = median(steps) if steps else 0.0
+
+    def _disk_s(self) -> float:
+        """Return how long the disk takes now to keep a few bytes."""
+        began = time.monotonic()
+        with self.marks.with_name("probe").open("wb") as file:
+            file.write(b"here")
+            os.fsync(file.fileno())
+        return time.monotonic() - began
 
     def finish(self, seconds: float) -> None:
         """Wait until all jobs have ended, then judge."""
@@ -418,6 +436,7 @@ def jobs_of(client: httpx2.Client, url: str, **filters: str) -> Iterator[dict[st
 
 def run(folder: Path, *, ledger: str, jobs: int, kills: int, workers: int = 24, seed: int = 1) -> Figures:
     """Run a trial in a folder and return its figures."""
+    os.sync()  # what others have written need not be waited for meanwhile
     began = time.monotonic()
     fleet: Fleet = Home(folder, workers) if ledger == "sqlite" else Cluster(folder, workers)
     trial = Trial(fleet, folder, seed=seed)

@@ -25,6 +25,7 @@ def test_no_job_is_lost_doubled_or_in_a_false_state(tmp_path: Path, ledger: str,
     assert figures.submitted >= JOBS
     assert list(figures.kills.values()) == [KILLS] * kinds
     assert min(figures.running_at_kills) >= RUNNING
+    assert figures.samples > figures.stalls, figures
     assert not figures.lost, figures
     assert not figures.doubled, figures
     assert not figures.false_states, figures
