@@ -147,7 +147,7 @@ def _run(server: Server, values: Path, folder: Path, version: str, *arguments: s
     (CPython issue 106905).
     """
     settings, report = folder / "schemathesis.toml", folder / "report.json"
-    settings.write_text(SETTINGS.format(chains=EXAMPLES if ALL else 15))
+    settings.write_text(SETTINGS.format(chains=EXAMPLES if ALL else 10))
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run"]
     command += [f"{server.url}/api?f=json&version={version}", "--checks", "all", "--continue-on-failure", "--no-color"]
     command += ["--seed", SEED, "--report", "json", "--report-json-path", str(report), *arguments]
@@ -196,7 +196,7 @@ def test_nothing_is_found_in_chains_of_requests(fuzzed: Server, values: Path, tm
 
 
 def test_nothing_is_found_by_the_other_edition_of_openapi(fuzzed: Server, values: Path, tmp_path: Path):
-    examples = EXAMPLES if ALL else 10
+    examples = EXAMPLES if ALL else 4
 
     report = _run(
         fuzzed,

@@ -121,6 +121,7 @@ def test_a_server_ends_what_outlived_the_one_before_it(running: Server, tmp_path
     os.kill(running.pid, signal.SIGKILL)
     forkserver.kill()
     running.process.wait()
+    wait_until(lambda: len(living(running.home)) == 1)  # the job's process ends with its parent, a moment later
     (grandchild,) = living(running.home)
 
     with Server(running.home, [str(FAULTY)]) as second:
