@@ -31,6 +31,7 @@ from graticule.processes.inputs import InputChecker, ReferencePolicy
 from graticule.processes.process import Process
 from graticule.processes.resolve import resolve_inputs
 from graticule.runtime.child import Context, load_processes
+from graticule.runtime.references import reference_policy
 from graticule.settings import Settings
 
 
@@ -101,15 +102,8 @@ def _refs(name: str, settings: Settings) -> Iterator[ProcessRef]:
 
 def policy_of(settings: Settings, files: Mapping[str, Path]) -> ReferencePolicy:
     """Return what references may point to: what the settings allow, and the files that the command line named."""
-    security = settings.security
-    return ReferencePolicy(
-        allow_private_addresses=security.allow_private_addresses,
-        allowed_folders=tuple(security.allowed_folders),
-        max_bytes=security.reference_max_mib << 20,
-        timeout_s=security.reference_total_s,
-        idle_timeout_s=security.reference_timeout_s,
-        local_files={href: str(path) for href, path in files.items()},
-    )
+    local_files = {href: str(path) for href, path in files.items()}
+    return msgspec.structs.replace(reference_policy(settings), local_files=local_files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
 from graticule.runtime.parts import Parts
 from graticule.runtime.published import find_processes
+from graticule.runtime.references import reference_policy
 from graticule.runtime.storing import STAGING, check_shared, open_storage
 from graticule.runtime.tracing import open_tracing
 from graticule.settings import Jobs, Settings
@@ -91,7 +92,7 @@ async def build_parts(
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
     catalog = Catalog([source], lambda process_id: process_id not in disabled)
-    policy = _reference_policy(settings)
+    policy = reference_policy(settings)
     samples, disks = home / "samples", {"home": home, "storage": storage_folder(settings)}
     results = ResultStore(storage, signed_s=settings.storage.signed_urls, shared=ledger.shared)
     logs = Logs(executor.logs_of, results.logs_of, shared=ledger.shared)
@@ -206,17 +207,6 @@ class _Admitted:
         }
         own = OwnFiles(places=places, sources=job.own_sources())
         return msgspec.json.encode(own.admitted(self._policy, job.workspace, self._results))
-
-
-def _reference_policy(settings: Settings) -> ReferencePolicy:
-    security = settings.security
-    return ReferencePolicy(
-        allow_private_addresses=security.allow_private_addresses,
-        allowed_folders=tuple(security.allowed_folders),
-        max_bytes=security.reference_max_mib << 20,
-        timeout_s=security.reference_total_s,
-        idle_timeout_s=security.reference_timeout_s,
-    )
 
 
 def _metrics(ledger: Ledger, executor: Executor, holds: Holds) -> Metrics:
