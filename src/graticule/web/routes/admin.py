@@ -13,7 +13,6 @@ from graticule.errors import (
     Fault,
     InvalidBody,
     InvalidParameter,
-    LedgerUnavailable,
     NoSuchProcess,
     NoSuchWorker,
     NoSuchWorkspace,
@@ -57,7 +56,7 @@ _STATES: tuple[Literal["working", "paused", "draining"], ...] = ("working", "pau
     "/admin/queue",
     parameters=(F_JSON,),
     answers=(Answer(status=200, description="How it stands.", content=((JSON, "queue"),)),),
-    problems=(*_ASKING, LedgerUnavailable),
+    problems=_ASKING,
 )
 async def get_queue(request: Request) -> Response:
     """Tell how the queue of the whole service stands: what waits, runs and is held back, and who runs jobs."""
@@ -119,7 +118,6 @@ async def list_holds(request: Request) -> Response:
     answers=(Answer(status=200, description="It is held back.", content=((JSON, "hold"),)),),
     problems=(
         *_ASKING, InvalidBody, TooLarge, UnsupportedMediaType, NoSuchWorkspace, NoSuchProcess, NoSuchWorker,
-        LedgerUnavailable,
     ),
 )  # fmt: skip
 async def put_hold(request: Request) -> Response:
@@ -141,7 +139,7 @@ async def put_hold(request: Request) -> Response:
     "/admin/holds/{scope}",
     parameters=(_SCOPE,),
     answers=(Answer(status=204, description="It is held back no longer, if it was."),),
-    problems=(AccessDenied, InvalidParameter, LedgerUnavailable),
+    problems=(AccessDenied, InvalidParameter),
 )
 async def delete_hold(request: Request) -> Response:
     """Hold something back no longer: what was paused goes on, what was drained is open again."""

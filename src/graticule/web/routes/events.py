@@ -87,7 +87,7 @@ _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
         ),
         Answer(status=204, description="The job has ended and all was told; do not come again."),
     ),
-    problems=(NoSuchJob, JobGone, InvalidParameter, StorageUnavailable),
+    problems=(NoSuchJob, JobGone, InvalidParameter),
     head=False,
 )
 async def get_events(request: Request) -> Response:

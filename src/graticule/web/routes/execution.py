@@ -15,11 +15,9 @@ from graticule.errors import (
     InvalidParameter,
     JobFailed,
     KeyReused,
-    LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
     QueueHeld,
-    StorageUnavailable,
     SyncTimeout,
     TooLarge,
     TooManyJobs,
@@ -73,8 +71,7 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedEncoding, UnsupportedMediaType,
-    NotAcceptable, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, KeyReused, TooManyJobs,
-    QueueHeld,
+    NotAcceptable, JobFailed, SyncTimeout, ContentLost, KeyReused, TooManyJobs, QueueHeld,
 )  # fmt: skip
 
 

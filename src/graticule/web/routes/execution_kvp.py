@@ -19,7 +19,6 @@ from graticule.errors import (
     InvalidParameter,
     JobFailed,
     KeyReused,
-    LedgerUnavailable,
     NoSuchProcess,
     NotAcceptable,
     QueueHeld,
@@ -63,7 +62,7 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
     head=False,
     answers=(*EXECUTION_ANSWERS, RANGE),
     problems=(
-        NoSuchProcess, InvalidInputs, InvalidParameter, NotAcceptable, JobFailed, SyncTimeout, LedgerUnavailable,
+        NoSuchProcess, InvalidInputs, InvalidParameter, NotAcceptable, JobFailed, SyncTimeout,
         ContentLost, KeyReused, TooManyJobs, QueueHeld,
     ),
 )  # fmt: skip

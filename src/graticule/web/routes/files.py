@@ -135,7 +135,7 @@ class FileList(Document, frozen=True, kw_only=True):
         ),
         Answer(status=412, description="Another version of tus is spoken here.", headers=("Tus-Version",)),
     ),
-    problems=(InvalidBody, InvalidParameter, UnsupportedEncoding, TooLarge, StorageUnavailable),
+    problems=(InvalidBody, InvalidParameter, UnsupportedEncoding, TooLarge),
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
@@ -192,7 +192,6 @@ async def upload_file(request: Request) -> Response:
         UnsupportedEncoding,
         UnsupportedMediaType,
         TooLarge,
-        StorageUnavailable,
     ),
 )
 async def continue_upload(request: Request) -> Response:
@@ -427,7 +426,7 @@ class _Form:
             content=((JSON, "fileList"), (HTML, "")),
         ),
     ),
-    problems=(InvalidParameter, NotAcceptable, StorageUnavailable),
+    problems=(InvalidParameter, NotAcceptable),
 )
 async def list_files(request: Request) -> Response:
     """List the files that inputs can refer to."""
@@ -452,7 +451,7 @@ async def list_files(request: Request) -> Response:
     "/files/{fileID}",
     parameters=(_FILE_ID, F),
     answers=(Answer(status=200, description="What is known of it.", content=((JSON, "file"), (HTML, ""))),),
-    problems=(NoSuchFile, InvalidParameter, NotAcceptable, StorageUnavailable),
+    problems=(NoSuchFile, InvalidParameter, NotAcceptable),
 )
 async def describe_file(request: Request) -> Response:
     """Tell name, size, checksum and expiry of an uploaded file."""
@@ -472,7 +471,7 @@ async def describe_file(request: Request) -> Response:
         ),
         RANGE,
     ),
-    problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost, StorageUnavailable),
+    problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost),
 )
 async def download_file(request: Request) -> Response:
     """Return a file."""
@@ -498,14 +497,14 @@ async def download_file(request: Request) -> Response:
     "/files/{fileID}",
     parameters=(_FILE_ID,),
     answers=(Answer(status=204, description="It is removed."),),
-    problems=(NoSuchFile, AccessDenied, StorageUnavailable),
+    problems=(NoSuchFile, AccessDenied),
     operation="delete_file_by_id",
 )
 @routes.delete(
     "/files/{fileID}/{name}",
     parameters=(_FILE_ID, _NAME),
     answers=(Answer(status=204, description="It is removed.", headers=("Tus-Resumable",)),),
-    problems=(NoSuchFile, AccessDenied, StorageUnavailable),
+    problems=(NoSuchFile, AccessDenied),
 )
 async def delete_file(request: Request) -> Response:
     """Remove a file before it expires."""

@@ -21,13 +21,11 @@ from graticule.errors import (
     JobGone,
     JobLocked,
     KeyReused,
-    LedgerUnavailable,
     NoSuchJob,
     NoSuchProcess,
     NotAcceptable,
     NotEnded,
     QueueHeld,
-    StorageUnavailable,
     SyncTimeout,
     TooLarge,
     TooManyJobs,
@@ -112,8 +110,8 @@ _PREFER_CREATED = Parameter(
 _GONE = (NoSuchJob, JobGone)
 _READ = (InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema)
 _CHANGE_PROBLEMS = (
-    *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked, LedgerUnavailable,
-    StorageUnavailable,
+    *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked,
+
 )  # fmt: skip
 _CHANGED_ANSWER = Answer(
     status=200, description="The job as it is now.", content=((JSON, "statusInfo"), (HTML, "")), headers=("Location",)
@@ -209,7 +207,7 @@ async def change_job(request: Request) -> Response:
     ),
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        UnsupportedEncoding, JobFailed, SyncTimeout, LedgerUnavailable, ContentLost, StorageUnavailable, QueueHeld,
+        UnsupportedEncoding, JobFailed, SyncTimeout, ContentLost, QueueHeld,
         TooManyJobs,
     ),
 )  # fmt: skip
@@ -249,8 +247,8 @@ async def start_job(request: Request) -> Response:
         ),
     ),
     problems=(
-        *_GONE, NotEnded, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, LedgerUnavailable,
-        StorageUnavailable, QueueHeld, TooManyJobs, KeyReused,
+        *_GONE, NotEnded, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable,
+        QueueHeld, TooManyJobs, KeyReused,
     ),
 )  # fmt: skip
 async def repeat_job(request: Request) -> Response:

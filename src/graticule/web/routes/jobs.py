@@ -20,7 +20,6 @@ from graticule.errors import (
     InvalidParameter,
     JobFailed,
     JobGone,
-    LedgerUnavailable,
     NoSuchJob,
     NoSuchOutput,
     NotAcceptable,
@@ -123,7 +122,7 @@ _OUTPUTS = Parameter(
     explode=False,
 )
 _GONE = (NoSuchJob, JobGone)
-_NO_RESULT = (*_GONE, ResultsExpired, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost, StorageUnavailable)
+_NO_RESULT = (*_GONE, ResultsExpired, ResultNotReady, ResultNotAvailable, JobFailed, ContentLost)
 
 
 @routes.get(
@@ -174,7 +173,7 @@ def _list_page(request: Request, document: JobList) -> Response:
     "/jobs",
     parameters=(*_FILTERS, _DRY_RUN, F_JSON),
     answers=(Answer(status=200, description="What became of them.", content=((JSON, "dismissal"),)),),
-    problems=(InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
+    problems=(InvalidParameter, NotAcceptable),
 )
 async def dismiss_jobs(request: Request) -> Response:
     """Dismiss all jobs that filters select, at least one; those that have ended only if `status` names theirs."""
@@ -202,7 +201,7 @@ async def dismiss_jobs(request: Request) -> Response:
     answers=(Answer(status=200, description="It stands elsewhere.", content=((JSON, "statusInfo"), (HTML, ""))),),
     problems=(
         *_GONE, AccessDenied, NotWaiting, InvalidBody, InvalidParameter, TooLarge, UnsupportedMediaType, NotAcceptable,
-        LedgerUnavailable,
+
     ),
 )  # fmt: skip
 async def put_priority(request: Request) -> Response:
@@ -250,7 +249,7 @@ async def get_row(request: Request) -> Response:
     answers=(
         Answer(status=200, description="It is dismissed, or was removed.", content=((JSON, "statusInfo"), (HTML, ""))),
     ),
-    problems=(*_GONE, InvalidParameter, NotAcceptable, LedgerUnavailable, StorageUnavailable),
+    problems=(*_GONE, InvalidParameter, NotAcceptable),
 )
 async def dismiss_job(request: Request) -> Response:
     """Stop a job that waits or runs; remove one that has ended, with its results."""
@@ -262,7 +261,7 @@ async def dismiss_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept until it is removed."),),
-    problems=(*_GONE, ResultsExpired, LedgerUnavailable),
+    problems=(*_GONE, ResultsExpired),
 )
 async def pin_job(request: Request) -> Response:
     """Keep the results of a job beyond the time for which results are kept."""
@@ -274,7 +273,7 @@ async def pin_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept as long as those of others."),),
-    problems=(*_GONE, LedgerUnavailable),
+    problems=(*_GONE,),
 )
 async def unpin_job(request: Request) -> Response:
     """Keep the results of a job no longer than others."""

@@ -80,7 +80,7 @@ _F = Parameter(
             status=206, description="A range of its bytes.", content=(("text/plain", ""),), headers=("Content-Range",)
         ),
     ),
-    problems=(NoSuchJob, JobGone, NoSuchResource, InvalidParameter, InvalidRange, ContentLost, StorageUnavailable),
+    problems=(NoSuchJob, JobGone, NoSuchResource, InvalidParameter, InvalidRange, ContentLost),
 )
 async def get_log(request: Request) -> Response:
     """Return what a job has printed, also while it runs; nothing if it has printed nothing."""

@@ -12,7 +12,6 @@ from graticule.errors import (
     InvalidBody,
     InvalidParameter,
     JobGone,
-    LedgerUnavailable,
     NoSuchJob,
     NoSuchNotice,
     NoSuchNotificationProfile,
@@ -82,7 +81,7 @@ async def list_notifications(request: Request) -> Response:
     "/jobs/{jobID}/notifications/{number}",
     parameters=(JOB_ID, _NUMBER, F),
     answers=(Answer(status=202, description="It is sent again now.", content=((JSON, "notification"), (HTML, ""))),),
-    problems=(NoSuchJob, JobGone, NoSuchNotice, *_READING, LedgerUnavailable),
+    problems=(NoSuchJob, JobGone, NoSuchNotice, *_READING),
 )
 async def send_again(request: Request) -> Response:
     """Send a message again now, and then as often as a new one."""
@@ -157,7 +156,7 @@ async def get_profile(request: Request) -> Response:
             headers=("Location",),
         ),
     ),
-    problems=(InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, *_READING, LedgerUnavailable),
+    problems=(InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, *_READING),
 )
 async def put_profile(request: Request) -> Response:
     """Make or replace a notification profile; messages that still wait use the new credentials."""
@@ -176,7 +175,7 @@ async def put_profile(request: Request) -> Response:
     "/notification-profiles/{name}",
     parameters=(_NAME,),
     answers=(Answer(status=204, description="It was removed."),),
-    problems=(NoSuchNotificationProfile, InvalidParameter, LedgerUnavailable),
+    problems=(NoSuchNotificationProfile, InvalidParameter),
 )
 async def delete_profile(request: Request) -> Response:
     """Remove a notification profile; messages that still wait for it are not delivered."""
