@@ -20,6 +20,7 @@ log = logging.getLogger("graticule.db")
 
 _LOCK = 0x67726174
 """Names the advisory lock under which a PostgreSQL database is changed: any number, but always the same."""
+_POSTGRESQL_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname=current_schema()"
 
 
 def prepare_sqlite(path: Path) -> str | None:
@@ -83,7 +84,7 @@ def prepare_postgresql(url: str) -> str | None:
             with connection.transaction():
                 connection.execute(f"DROP SCHEMA IF EXISTS {copy} CASCADE")
                 connection.execute(f"CREATE SCHEMA {copy}")
-                for table in ("jobs", "removed_jobs", "outbox"):
+                for (table,) in connection.execute(_POSTGRESQL_TABLES).fetchall():
                     connection.execute(f"CREATE TABLE {copy}.{table} AS TABLE {table}")
             log.warning(
                 "the database has revision %s and is migrated to %s; schema %s is a copy", found, REVISION, copy
@@ -135,9 +136,7 @@ def usable(path: Path) -> Iterator[None]:
 
 def _revision_of(query: Callable[[str], list[Any]], dialect: Dialect) -> str | None:
     names = "SELECT name FROM sqlite_master WHERE type='table'"
-    if dialect == "postgresql":
-        names = "SELECT tablename FROM pg_tables WHERE schemaname=current_schema()"
-    tables = {row[0] for row in query(names)}
+    tables = {row[0] for row in query(_POSTGRESQL_TABLES if dialect == "postgresql" else names)}
     if "alembic_version" in tables:
         rows = query("SELECT version_num FROM alembic_version")
         return str(rows[0][0]) if rows else None

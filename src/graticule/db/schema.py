@@ -11,7 +11,7 @@ from typing import Literal
 
 Dialect = Literal["sqlite", "postgresql"]
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest revision in ``migrations/versions``: what this version of Graticule works with."""
 
 _TYPES: dict[Dialect, dict[str, str]] = {
@@ -78,16 +78,16 @@ CREATE TABLE jobs (
     repeats TEXT NOT NULL DEFAULT '',
     repeated_by TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX jobs_listed ON jobs (workspace, seq, created);
-CREATE INDEX jobs_of_actor ON jobs (workspace, actor, seq);
-CREATE INDEX jobs_of_process ON jobs (workspace, process, seq);
-CREATE INDEX jobs_unsuccessful ON jobs (workspace, seq) WHERE status <> 'successful';
+CREATE INDEX jobs_listed ON jobs (workspace, created, seq);
+CREATE INDEX jobs_of_actor ON jobs (workspace, actor, created, seq);
+CREATE INDEX jobs_of_process ON jobs (workspace, process, created, seq);
+CREATE INDEX jobs_unsuccessful ON jobs (workspace, created, seq) WHERE status <> 'successful';
 CREATE INDEX jobs_waiting ON jobs (lane, seq) WHERE status = 'accepted';
 CREATE INDEX jobs_running ON jobs (lease_end) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_idempotent ON jobs (workspace, actor, process, idempotency_key) WHERE idempotency_key <> '';
 CREATE INDEX jobs_expiring ON jobs (workspace, finished)
     WHERE status = 'successful' AND (keeping = '' OR keeping = 'expiring');
-CREATE INDEX jobs_labelled ON jobs (workspace, seq) WHERE labels <> '';
+CREATE INDEX jobs_labelled ON jobs (workspace, created, seq) WHERE labels <> '';
 CREATE TABLE removed_jobs (
     id TEXT PRIMARY KEY,
     workspace TEXT NOT NULL,

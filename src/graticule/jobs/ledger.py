@@ -15,6 +15,13 @@ from graticule.ogc.jobs import JobStatus
 from graticule.ogc.notifications import AuthorizationType
 
 
+class Cursor(NamedTuple):
+    """Where a job stands in lists: by its moment, then by its number, for many may have one moment."""
+
+    created: int
+    seq: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
     """Which jobs a page is about. Filters combine with AND, the values within one with OR; newest first."""
@@ -34,8 +41,8 @@ class JobQuery:
     max_duration: float | None = None
     now: int = 0
     limit: int = 10
-    before: int | None = None
-    """Keyset cursor: only jobs older than this sequence number."""
+    before: Cursor | None = None
+    """Only jobs after this one in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +50,14 @@ class Page:
     """One page of jobs."""
 
     jobs: list[Job]
-    next: int | None
-    """Cursor of the next page, None on the last."""
+    next: Cursor | None
+    """Where the next page begins, None on the last."""
 
 
 class Found(NamedTuple):
     """What tells a job from others."""
 
-    seq: int
-    """Where it stands in lists: a cursor for those before it."""
+    cursor: Cursor
     id: str
     status: JobStatus
 

@@ -547,7 +547,7 @@ class JobManager:
         query = replace(self._own(query), limit=_AT_ONCE)
         matched = dismissed = removed = 0
         while found := await self.engine.ledger.find(query):
-            query = replace(query, before=found[-1].seq)
+            query = replace(query, before=found[-1].cursor)
             matched += len(found)
             if not dry_run:
                 ends = await asyncio.gather(*map(self._dismiss_found, found))

@@ -10,7 +10,7 @@ import pytest
 from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob, NotWaiting
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, JobQuery, Ledger, Notice, Profile
+from graticule.jobs.ledger import AgentRecord, Claim, Cursor, JobQuery, Ledger, Notice, Profile
 from graticule.jobs.queue import QueueRules
 from graticule.ogc.jobs import JobStatus
 from graticule.ogc.processes import Subscriber
@@ -361,9 +361,11 @@ class LedgerContract:
     async def test_pages_show_every_job_once_newest_first(self, ledger: Ledger) -> None:
         for number in range(7):
             await ledger.add(job(f"j{number}"))
+        # From a server whose clock is behind: kept last, but not the newest.
+        await ledger.add(job("late", created=NOON - 1))
 
         shown: list[str] = []
-        before: int | None = None
+        before: Cursor | None = None
         while True:
             page = await ledger.page(JobQuery(workspace="default", limit=3, before=before))
             shown += [found.id for found in page.jobs]
@@ -371,7 +373,7 @@ class LedgerContract:
             if before is None:
                 break
 
-        assert shown == ["j6", "j5", "j4", "j3", "j2", "j1", "j0"]
+        assert shown == ["j6", "j5", "j4", "j3", "j2", "j1", "j0", "late"]
 
     @pytest.mark.parametrize(
         ("query", "expected"),

@@ -28,6 +28,7 @@ from graticule.errors import (
     UnsupportedMediaType,
 )
 from graticule.jobs.aside import LARGE_BYTES, aside
+from graticule.jobs.ledger import Cursor
 from graticule.ogc.common import JSON
 from graticule.processes.validation import escape
 from graticule.runtime.logs import ASKED
@@ -43,7 +44,7 @@ PROFILES = ("profile", "profiles")
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-CURSOR_FORM = "[0-9a-f]{15}"
+CURSOR_FORM = "[0-9a-f]{30}"
 
 _TOO_LARGE = ("Number out of range", "Integer value out of range")
 """What msgspec says of a number that no float holds, and of one with more digits than are read."""
@@ -230,7 +231,7 @@ def offset_of(query: QueryParams) -> int:
     return int(text) if len(text) <= _DIGITS else 10**_DIGITS
 
 
-def cursor_of(query: QueryParams) -> int | None:
+def cursor_of(query: QueryParams) -> Cursor | None:
     """Return where a page of jobs begins, from the parameter ``cursor``; None for the first one.
 
     Raises
@@ -241,12 +242,12 @@ def cursor_of(query: QueryParams) -> int | None:
     text = query.get("cursor")
     if text is not None and not re.fullmatch(CURSOR_FORM, text):
         raise InvalidParameter("cursor", text, "follow a link with rel next instead of making one")
-    return None if text is None else int(text, 16)
+    return None if text is None else Cursor(int(text[:15], 16), int(text[15:], 16))
 
 
-def encode_cursor(before: int) -> str:
+def encode_cursor(before: Cursor) -> str:
     """Return the value of the parameter ``cursor`` for the page after a job."""
-    return f"{before:015x}"
+    return f"{before.created:015x}{before.seq:015x}"
 
 
 def check_parameters(query: QueryParams, *once: str, several: Sequence[str] = ()) -> None:

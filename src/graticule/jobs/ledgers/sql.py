@@ -24,7 +24,7 @@ import msgspec
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Advance, AgentRecord, Claim, Found, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.ledger import Advance, AgentRecord, Claim, Cursor, Found, JobQuery, News, Notice, Page, Profile
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -55,6 +55,7 @@ _TAKE = (
 )
 _UNSUCCESSFUL = "status<>'successful'"
 """The condition of an index: jobs that wait or run, or ended otherwise, are few beside those that ended well."""
+_NEWEST_FIRST = "ORDER BY created DESC, seq DESC"
 _NOTICE = Notice.__struct_fields__
 _NOTICES = f"SELECT {', '.join(_NOTICE)} FROM outbox"
 _NOTIFY = (
@@ -481,16 +482,18 @@ class SqlLedger(ABC):
     async def page(self, query: JobQuery) -> Page:
         where, values = _conditions(query)
         source = f"jobs{self._few}" if _UNSUCCESSFUL in where else "jobs"
-        sql = f"SELECT seq, {', '.join(COLUMNS)} FROM {source} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
+        sql = f"SELECT seq, {', '.join(COLUMNS)} FROM {source} WHERE {' AND '.join(where)} {_NEWEST_FIRST} LIMIT ?"
         rows = await self._read(sql, (*values, query.limit + 1))
         more = len(rows) > query.limit
         rows = rows[: query.limit]
-        return Page([_job(row[1:]) for row in rows], rows[-1][0] if more else None)
+        jobs = [_job(row[1:]) for row in rows]
+        return Page(jobs, Cursor(jobs[-1].created, rows[-1][0]) if more else None)
 
     async def find(self, query: JobQuery) -> list[Found]:
         where, values = _conditions(query)
-        sql = f"SELECT seq, id, status FROM jobs WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT ?"
-        return [Found(*row) for row in await self._read(sql, (*values, query.limit))]
+        sql = f"SELECT created, seq, id, status FROM jobs WHERE {' AND '.join(where)} {_NEWEST_FIRST} LIMIT ?"
+        rows = await self._read(sql, (*values, query.limit))
+        return [Found(Cursor(created, seq), *others) for created, seq, *others in rows]
 
     async def expirable(
         self, workspace: str, *, before: int, limit: int, only: Sequence[str] = (), without: Sequence[str] = ()
@@ -734,7 +737,9 @@ def _conditions(query: JobQuery) -> tuple[list[str], list[Any]]:
         values.extend(f",{label}," for label in query.labels)
     compare("created>=?", query.created_from)
     compare("created<=?", query.created_to)
-    compare("seq<?", query.before)
+    if query.before is not None:
+        where.append("(created, seq)<(?, ?)")
+        values.extend(query.before)
     if query.min_duration is not None or query.max_duration is not None:
         where.append("started>0 AND status IN ('running', 'successful', 'failed', 'dismissed')")
         lasted = f"(CASE WHEN finished>0 THEN finished ELSE {int(query.now)} END - started)"
