@@ -55,6 +55,28 @@ class TestLocalStorage(StorageContract):
         assert error.value.setting == "storage.folder"
         assert (source / "a.txt").read_bytes() == b"abc"
 
+    @pytest.mark.parametrize("instead", [False, True], ids=["nothing there", "an empty folder there"])
+    async def test_what_lay_on_a_disk_that_is_not_mounted_is_out_of_reach_but_not_lost(
+        self, storage: LocalStorage, tmp_path: Path, *, instead: bool
+    ) -> None:
+        await storage.store_content(b"abc", "default/a.txt")
+        (tmp_path / "storage").rename(tmp_path / "unmounted")
+        if instead:
+            (tmp_path / "storage").mkdir()
+
+        for asked in (storage.find("default/a.txt"), content_of(storage, "default/a.txt"), keys_of(storage, "default")):
+            with pytest.raises(StorageUnavailable, match="mounted"):
+                await asked
+        with pytest.raises(StorageUnavailable, match="mounted"):
+            await storage.store_content(b"abc", "default/b.txt")
+        assert not instead or list((tmp_path / "storage").iterdir()) == []
+
+        if instead:
+            (tmp_path / "storage").rmdir()
+        (tmp_path / "unmounted").rename(tmp_path / "storage")
+        assert await content_of(storage, "default/a.txt") == b"abc"
+        assert await storage.find("default/b.txt") is None
+
 
 class TestS3Storage(StorageContract):
     @pytest.fixture

@@ -144,6 +144,20 @@ def test_a_log_is_downloaded_under_a_name_whole_or_by_range(http: httpx2.Client)
     assert http.get(f"/jobs/{job}/logs/process", headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
 
 
+def test_a_log_that_is_gone_is_not_called_empty(server: Server, http: httpx2.Client) -> None:
+    job = send(http, "short", word="said")
+    wait_for(http, job)
+    (file,) = (server.home / "storage").rglob(f"{job}/*/process.log")
+    file.unlink()
+
+    for query in ("", "?f=json", "?offset=0"):
+        answer = http.get(f"/jobs/{job}/logs/process{query}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:graticule:problem:content-lost")
+    assert http.get(f"/jobs/{job}").json()["status"] == "successful"
+    with http.stream("GET", f"/jobs/{job}/events") as answer:
+        assert b"event: status" in b"".join(answer.iter_bytes())
+
+
 def test_a_step_may_have_a_name_in_any_script(server: Server, http: httpx2.Client) -> None:
     job = send(http, "step", name="größe 中/1")
     links = {link["title"]: link["href"] for link in wait_for(http, job)["links"] if "title" in link}

@@ -510,6 +510,7 @@ def test_a_storage_that_stays_away_fails_the_job_and_readers_are_told_to_come_ag
         kept = big(http)
         own_storage.stop()
         job = send(http, "big", {"megabytes": 2, "kind": "application/x-test"})
+        talks = send(http, "chatter", {"lines": 3})
 
         reading = http.get(f"{kept}/results/result", headers={"Accept": "*/*"})
         sending = http.post("/files?name=a.txt", content=b"abc")
@@ -526,12 +527,18 @@ def test_a_storage_that_stays_away_fails_the_job_and_readers_are_told_to_come_ag
         failed = wait_for(http, job, seconds=60)
         assert failed["status"] == "failed"
         assert "results cannot be stored" in failed["message"]
-        assert names_in(server.home / "scratch" / "jobs") == []
-
         assert failed["exception"]["step"] == "stage-out"
+        # What is kept in the ledger does not depend on the storage; what was printed does, and is not called empty.
+        assert wait_for(http, talks, seconds=60)["status"] == "successful"
+        assert http.get(f"/jobs/{talks}/logs/process").status_code == 503
+        assert names_in(server.home / "scratch" / "jobs") == []
 
         own_storage.start()
         assert http.get("/health/ready").status_code == 200
+        assert http.get(f"/jobs/{talks}/results").status_code == 200
+        time.sleep(1)  # for half a second it is not asked again
+        lost = http.get(f"/jobs/{talks}/logs/process")
+        assert (lost.status_code, lost.json()["type"]) == (404, "urn:graticule:problem:content-lost")
         assert http.get(f"{kept}/results/result", headers={"Accept": "*/*"}).content == PATTERN * 32
         assert wait_for(http, send(http, "big", {"megabytes": 2, "kind": "x/y"}))["status"] == "successful"
 

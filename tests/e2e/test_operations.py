@@ -21,8 +21,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Serve
+from tests.postgres import Postgres
 from tests.receiver import receiver
-from tests.serving import Server
+from tests.serving import Server, Worker
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
 SECRET = "open-sesame-1234"
@@ -154,6 +155,28 @@ def test_metrics_tell_of_a_queue_and_of_jobs_whose_server_was_killed(tmp_path: P
     assert before["graticule_jobs_waiting", ()] == 2
     assert before["graticule_jobs_running", ()] == 1
     assert after["graticule_leases_lost_total", ()] == 1
+
+
+def test_every_server_of_a_database_tells_how_many_wait_in_all(postgres: Postgres, tmp_path: Path) -> None:
+    shared = {
+        "GRATICULE_DATABASE__URL": postgres.new_database(),
+        "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
+    }
+    none = {**shared, "GRATICULE_JOBS__WORKERS": "0"}
+    with (
+        Server(tmp_path / "one", [str(PROCESSES)], environment=none) as one,
+        Server(tmp_path / "two", [str(PROCESSES)], environment=none) as two,
+        client(one) as http,
+        client(two) as there,
+    ):
+        jobs = [execute(http, "nap", "respond-async", seconds=0).json()["jobID"] for _ in range(3)]
+        before = [metrics(asked)["graticule_jobs_waiting", ()] for asked in (http, there)]
+        with Worker(tmp_path / "worker", [str(PROCESSES)], environment=shared):
+            for job in jobs:
+                assert wait_for(http, job) == "successful"
+            after = [metrics(asked)["graticule_jobs_waiting", ()] for asked in (http, there)]
+
+    assert (before, after) == ([3, 3], [0, 0])
 
 
 def test_metrics_are_for_this_machine_alone_unless_a_setting_says_otherwise(serve: Serve) -> None:

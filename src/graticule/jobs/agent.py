@@ -34,7 +34,7 @@ from graticule.jobs.job import Attempt, Failure, Job, JobKey
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
-from graticule.jobs.results import ResultStore, kept_of
+from graticule.jobs.results import ResultStore, has_files, kept_of
 from graticule.jobs.sealing import Sealer
 from graticule.ogc.processes import Execute, Limits
 from graticule.processes.catalog import Catalog
@@ -558,12 +558,16 @@ class Agent:
                 break
             if pause is not None and await self._is_interrupted(pause):
                 lost = Failure(cause="lost worker", detail="its worker was stopped before the results were stored")
-                ending = Ending(failure=ending.failure or lost)
+                ending = replace(ending, failure=ending.failure or lost)
                 break
         else:
-            detail = f"the job's results cannot be stored: {reason}"
-            # What failed before has only lost its log by this.
-            ending = Ending(failure=ending.failure or Failure(cause="stage-out", detail=detail, step="stage-out"))
+            if manifest is not None and has_files(manifest):
+                detail = f"the job's results cannot be stored: {reason}"
+                printed = await asyncio.to_thread(tail_of, kept_of(folder) / "process.log")
+                failure = Failure(cause="stage-out", detail=detail, step="stage-out", log=printed)
+                ending = replace(ending, failure=failure)
+            else:  # what failed before, or has its results in the ledger, has only lost its log by this
+                log.warning("the log of job %s is lost: %s", job.id, reason)
         await self._results.give_up(folder)
         return ending
 

@@ -101,7 +101,13 @@ class Logs:
     async def open(
         self, job: Job, step: str, token: int | None = None, *, ended_only: bool = False
     ) -> OpenLog | None:  # fmt: skip
-        """Open the log of a step; None if it has printed nothing. For the rest see `places`."""
+        """Open the log of a step; None if it has printed nothing. For the rest see `places`.
+
+        Raises
+        ------
+        ContentLost
+            If it has printed something, and that is not there.
+        """
 
         async def look_again() -> StoredLog | None:
             return (await self._kept(job, token, anew=True)).get(step)
@@ -109,7 +115,7 @@ class Logs:
         for _ in range(_ATTEMPTS):
             place = (await self.places(job, token, ended_only=ended_only)).get(step)
             if place is None or _size(place) == 0:
-                return None
+                break
             if not isinstance(place, Path):
                 return _StoredLog(place, look_again)
             opened = await asyncio.to_thread(_LogFile.open, place)
@@ -117,6 +123,8 @@ class Logs:
                 return opened
             if opened is not None:
                 opened.close()
+        if _is_lost(job, step, token):
+            raise ContentLost(f"{step}.log")
         return None
 
     def sizes_here(self, job: Job) -> dict[str, int]:
@@ -287,6 +295,13 @@ def _time_of(line: bytes) -> str | None:
 def _at_hand(log: StoredLog) -> Path | StoredLog:
     """Return the file of a whole log if it lies on this machine."""
     return log if isinstance(log, SegmentedLog) else log.file.path or log
+
+
+def _is_lost(job: Job, step: str, token: int | None) -> bool:
+    """Whether a log that is not there was to be there: the ledger knows how much was printed."""
+    # Those of a dismissed job, or of an agent that was cut off, may come after its end.
+    complete = job.status in ("successful", "failed") and token in (None, job.token)
+    return complete and step == PROCESS and job.log_bytes > 0
 
 
 def _size(place: Path | StoredLog) -> int | None:

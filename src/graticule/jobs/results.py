@@ -209,7 +209,7 @@ class ResultStore:
         logs = await asyncio.shield(listing)  # whoever hangs up does not take it from the others
         # Those of a dismissed job, or of an agent that was cut off, may come after its end.
         lasting = job.status in ("successful", "failed") and token == job.token
-        if lasting and all(isinstance(log, Log) for log in logs.values()):
+        if lasting and (logs or not job.log_bytes) and all(isinstance(log, Log) for log in logs.values()):
             self._recent.pop(wanted, None)
             self._logs[place] = logs
             if len(self._logs) > _REMEMBERED:
@@ -262,6 +262,11 @@ def _gather(folder: Path, names: tuple[str, ...]) -> bool:
 def kept_of(folder: Path) -> Path:
     """Return where those files of a scratch folder gather that are stored."""
     return folder.with_name(f"{folder.name}.kept")
+
+
+def has_files(manifest: Manifest) -> bool:
+    """Whether any output is kept in a file; the others are in the manifest itself."""
+    return bool(_files(manifest))
 
 
 def _files(manifest: Manifest | None) -> list[StoredValue]:

@@ -210,16 +210,20 @@ class _Admitted:
 
 
 def _metrics(ledger: Ledger, executor: Executor, holds: Holds) -> Metrics:
+    async def count_waiting() -> int:
+        # Where others take jobs too, a process knows no more than whether it should ask.
+        return sum((await ledger.lanes()).values()) if ledger.shared else ledger.waiting
+
     return Metrics(
         {
-            "graticule_jobs_waiting": ("Jobs that wait for their turn.", lambda: ledger.waiting),
             "graticule_jobs_running": ("Jobs that run here.", lambda: executor.places - executor.free),
             "graticule_holds": (
                 "What operators hold back: queue, workspaces, processes, workers.",
                 lambda: len(holds),
             ),
             "graticule_job_places": ("Jobs that may run here at once.", lambda: executor.places),
-        }
+        },
+        count_waiting,
     )
 
 

@@ -1,20 +1,22 @@
 """What an operator's graphs are drawn from: numbers that are counted as things happen, read by Prometheus.
 
 Counting is on the path of every request and job, so it is an addition to a plain number; names, help texts and the
-exposition format belong to prometheus-client, which is loaded by the first who reads. Nothing is looked up for a
-reader, and no label has more values than there are routes or, up to `_PROCESSES`, processes.
+exposition format belong to prometheus-client, which is loaded by the first who reads. No label has more values than
+there are routes or, up to `_PROCESSES`, processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from graticule import __version__
+from graticule.errors import GraticuleError
 from graticule.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -68,10 +70,16 @@ class Metrics:
     ----------
     gauges : mapping of str to (str, callable)
         Name of a number that is at hand at any time → what it is, and what gives it.
+    count_waiting : callable
+        Counts the jobs that wait for their turn, wherever they were sent.
     """
 
-    def __init__(self, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+    def __init__(
+        self, gauges: Mapping[str, tuple[str, Callable[[], float]]], count_waiting: Callable[[], Awaitable[int]]
+    ) -> None:
         self._gauges = gauges
+        self._count_waiting = count_waiting
+        self._waiting: int | None = None
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._durations: dict[str, Times] = {}
         self._ends: Counter[tuple[str, str]] = Counter()
@@ -130,14 +138,20 @@ class Metrics:
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def exposition(self) -> tuple[bytes, str]:
-        """Return all numbers in Prometheus' text format, and its media type."""
+    async def exposition(self) -> tuple[bytes, str]:
+        """Return all numbers in Prometheus' text format, and its media type.
+
+        While the ledger cannot be read, how many wait is left out: a number that is not known is no number.
+        """
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 
         if self._registry is None:
             self._registry = CollectorRegistry()
             self._registry.register(self)
             ProcessCollector(registry=self._registry)
+        self._waiting = None
+        with contextlib.suppress(GraticuleError):
+            self._waiting = await self._count_waiting()
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
@@ -147,6 +161,8 @@ class Metrics:
         build = GaugeMetricFamily("graticule_build_info", "What runs here.", labels=("version", "python"))
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+        if self._waiting is not None:
+            yield GaugeMetricFamily("graticule_jobs_waiting", "Jobs that wait for their turn.", value=self._waiting)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
         requests = {(method, route, str(status)): count for (method, route, status), count in self._requests.items()}

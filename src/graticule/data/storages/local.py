@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
@@ -50,25 +51,25 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._inode: int | None = None
 
     async def store_folder(self, source: Path, key: str, *, media_types: Mapping[str, str] = NO_TYPES) -> None:
-        await _threaded(_store, source, self._place(key), _move)
+        await _threaded(self._store, _store, source, self._place(key), _move)
 
     async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
-        await _threaded(_store, source, self._place(key), _copy)
+        await _threaded(self._store, _store, source, self._place(key), _copy)
 
     async def store_content(self, content: bytes, key: str) -> None:
-        await _threaded(_store_content, content, self._place(key))
+        await _threaded(self._store, _store_content, content, self._place(key))
 
     async def open(self, key: str, *, start: int = 0, stop: int | None = None) -> Content:
-        path = self._place(key)
-        found = await _threaded(_look_at, path, key)
+        found = await _threaded(self._find, key)
         if found is None:
             raise ContentLost(key)
-        return Content(file=found, pieces=_pieces(path, start, found.size if stop is None else stop))
+        return Content(file=found, pieces=_pieces(self._place(key), start, found.size if stop is None else stop))
 
     async def find(self, key: str) -> StoredFile | None:
-        return await _threaded(_look_at, self._place(key), key)
+        return await _threaded(self._find, key)
 
     async def files(self, key: str) -> AsyncIterator[StoredFile]:
         for file in await _threaded(self._list, key):
@@ -78,7 +79,7 @@ class LocalStorage:
         await _threaded(_remove, self._place(key))
 
     async def check(self) -> None:
-        await _threaded(_write_little, self._root)
+        await _threaded(self._store, _write_little, self._root)
 
     def path_of(self, key: str) -> Path | None:
         return self._place(key)
@@ -92,6 +93,34 @@ class LocalStorage:
             raise ValueError(f"{key!r} leads out of the storage")
         return path
 
+    def _store(self, work: Callable[..., None], *arguments: object) -> None:
+        """Write something, unless the folder is not there any more: what lies in its place then is another disk."""
+        self._check_root()
+        work(*arguments)
+        if self._inode is None:
+            self._inode = self._root.stat().st_ino
+
+    def _find(self, key: str) -> StoredFile | None:
+        found = _look_at(self._place(key), key)
+        if found is None:
+            self._check_root()
+        return found
+
+    def _check_root(self) -> None:
+        """Raise OSError if the folder is not the one that was written to: what seems lost is only out of reach.
+
+        Its number tells it from the empty folder that an unmounted disk leaves. The device's does not count: that of a
+        share changes when it is mounted anew.
+        """
+        if self._inode is None:
+            return
+        try:
+            inode = self._root.stat().st_ino
+        except FileNotFoundError:
+            raise OSError(errno.ENODEV, "its folder is not there: is its disk mounted?") from None
+        if inode != self._inode:
+            raise OSError(errno.ENODEV, "another folder lies in its place: is its disk mounted?")
+
     def _list(self, key: str) -> list[StoredFile]:
         found = []
         for place, folders, names in os.walk(self._place(key)):
@@ -100,6 +129,8 @@ class LocalStorage:
                 path = Path(place, name)
                 if not name.startswith(_DRAFT) and (file := _look_at(path, path.relative_to(self._root).as_posix())):
                     found.append(file)
+        if not found:
+            self._check_root()
         return found
 
 

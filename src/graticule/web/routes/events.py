@@ -196,7 +196,8 @@ class _Follower:
         """Yield what the log has gained."""
         self._turn_to(job)
         if self.opened is None:
-            self.opened = await self.logs.open(job, self.step, ended_only=True)
+            with suppress(ContentLost):  # the rest is told
+                self.opened = await self.logs.open(job, self.step, ended_only=True)
         while self.opened is not None and not watch.over and self.offset < self.opened.size:
             try:
                 data = await self.opened.read(self.offset, _PIECE)
@@ -226,7 +227,10 @@ class _Follower:
     async def has_all(self, job: Job) -> bool:
         """Return whether the log was told to its end."""
         self._turn_to(job)
-        opened = await self.logs.open(job, self.step)
+        try:
+            opened = await self.logs.open(job, self.step)
+        except ContentLost:
+            return True
         if opened is None:
             return True
         try:

@@ -61,7 +61,7 @@ async def get_liveness(_request: Request) -> Response:
 async def get_metrics(request: Request) -> Response:
     """Return what was counted, to those whom `telemetry.metrics_readers` names."""
     _check_reader(request)
-    body, media_type = visit_of(request).parts.metrics.exposition()
+    body, media_type = await visit_of(request).parts.metrics.exposition()
     return Response(body, headers={**_NOT_KEPT, "content-type": media_type})
 
 
