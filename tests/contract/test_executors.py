@@ -403,6 +403,37 @@ async def test_a_fork_server_that_hangs_is_in_trouble_until_it_goes_on(tmp_path:
     await executor.close()
 
 
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_fork_server_that_hangs_for_long_is_replaced_and_its_jobs_are_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, busy: bool
+):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=2))
+    bench = Bench(tmp_path, executor)
+    (forkserver,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
+    bench.start("first", seconds=60 if busy else 0)
+    await (until(lambda: bench.marks == ["first"]) if busy else bench.told.hears_the_end_of("first"))
+
+    forkserver.suspend()
+    monkeypatch.setattr(local, "_HUNG_S", (60, 0.6) if busy else (0.3, 60))
+    executor.start(replace(bench.assignment("second"), fresh=True), bench.told)
+    await until(lambda: not forkserver.is_running())
+    monkeypatch.undo()  # the new one has to load its modules
+    ending = await bench.told.hears_the_end_of("second")
+
+    assert ending.failure is not None
+    assert ending.failure.transient
+    assert bench.marks == ["first"]
+    if busy:
+        ending = await bench.told.hears_the_end_of("first")
+        assert ending.failure is not None
+        assert ending.failure.transient
+    executor.start(replace(bench.assignment("third"), fresh=True), bench.told)
+    assert (await bench.told.hears_the_end_of("third")).failure is None
+    assert executor.trouble == ""
+    await executor.close()
+
+
 async def test_a_thread_that_outlives_its_job_meets_no_other_job(bench: Bench):
     first = job_process().pid
     bench.start("lingering", how="linger")

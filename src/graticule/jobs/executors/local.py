@@ -55,6 +55,9 @@ _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
 _FORK_S = 10.0
 """Seconds that the fork server may take for a job process, while it imports something."""
+_HUNG_S = (30.0, 60.0)
+"""Seconds after which it counts as hung and another one takes its place: while it has no other jobs, and anyway. It
+cannot look after those either, and they end with it, to be tried again."""
 _STATUS_S = 10.0
 """Seconds until the exit status of a job process that is gone counts as unknown."""
 _AT_ONCE = frozenset({"out of memory", "disk limit"})
@@ -335,6 +338,17 @@ class LocalExecutor:
         if self._preloaded:
             self.preload()
 
+    def _end_if_hung(self) -> None:
+        """Kill a fork server that does not answer, so that another one takes its place."""
+        waited, alone = self._waited(), not any(child.pid for child in self._busy.values())
+        if waited > _HUNG_S[0 if alone else 1] and self._forkserver.poll() is None:
+            log.error("the fork server has not forked a job process for %.0f s; it is killed", waited)
+            self._forkserver.kill()
+
+    def _waited(self) -> float:
+        """Return the seconds for which the fork server has not done what it was asked for first."""
+        return time.monotonic() - min((child.asked for child in self._unforked.values()), default=math.inf)
+
     def _know_pid(self, child: Child, pid: int) -> None:
         child.pid = pid
         child.started = trees.started(pid)
@@ -455,6 +469,7 @@ class LocalExecutor:
                 self.stop(job_id, exceeded_by(handed, "time_limit_s"))
             elif child.pid and (limits.memory_limit_mib or limits.disk_limit_mib or limits.log_limit_mib):
                 heavy.append((handed, child))
+        self._end_if_hung()
         if heavy and not self._weighing:
             self._weighing = True
             self._loop.run_in_executor(None, self._weigh, heavy)
@@ -512,7 +527,7 @@ class LocalExecutor:
     def trouble(self) -> str:
         if self._forkserver.poll() is not None:
             return "the fork server is gone"
-        waited = time.monotonic() - min((child.asked for child in self._unforked.values()), default=math.inf)
+        waited = self._waited()
         return "" if waited < _FORK_S else f"the fork server has not forked a job process for {waited:.0f} s"
 
 
