@@ -251,6 +251,7 @@ class LocalExecutor:
             await asyncio.to_thread(self._forkserver.wait, 3)
         except subprocess.TimeoutExpired:
             self._forkserver.kill()
+            await asyncio.to_thread(self._forkserver.wait)
 
     # --- children ---------------------------------------------------------------------------------------------------
 
