@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -52,9 +53,9 @@ def until_it_runs(server: Server, *processes: str) -> list[str]:
     with client(server) as http:
         for _ in range(500):
             jobs = http.get("/jobs").json()["jobs"]
-            if sorted(job["processID"] for job in jobs) == sorted(processes):
-                if any(job["status"] == "running" for job in jobs):
-                    return [job["jobID"] for job in jobs]
+            sent = sorted(job["processID"] for job in jobs) == sorted(processes)
+            if sent and any(job["status"] == "running" for job in jobs):
+                return [job["jobID"] for job in jobs]
             time.sleep(0.02)
     raise AssertionError(jobs)
 
@@ -130,21 +131,19 @@ def test_a_created_job_that_is_waited_for_goes_on_after_a_stop(tmp_path: Path, l
 
 
 def test_a_request_that_does_not_come_to_its_end_is_told_that_the_server_stops(tmp_path: Path) -> None:
-    with Server(tmp_path / "home", environment={"GRATICULE_JOBS__GRACE_S": "0"}) as server:
-        with ThreadPoolExecutor(1) as pool, client(server) as http:
+    server = Server(tmp_path / "home", environment={"GRATICULE_JOBS__GRACE_S": "0"}).start()
+    address = httpx2.URL(server.url)
+    head = f"POST /processes/echo/execution HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        connection.sendall(f'{head}{{"inputs": '.encode())
+        time.sleep(0.3)
+        server.stop()
+        answer = connection.makefile("rb").read()
 
-            def slowly() -> Iterator[bytes]:
-                yield b'{"inputs": '
-                time.sleep(7)
-
-            headers = {"Content-Type": "application/json"}
-            answer = pool.submit(http.post, "/processes/echo/execution", content=slowly(), headers=headers)
-            time.sleep(0.5)
-            server.process.send_signal(signal.SIGTERM)
-            server.process.wait(10)
-
-        assert answer.result().json()["type"] == f"{PROBLEM}:shutting-down"
-        assert "Traceback" not in server.log
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert f'"{PROBLEM}:shutting-down"'.encode() in answer
+    assert "Traceback" not in server.log
 
 
 # --- a server that dies ------------------------------------------------------------------------------------------
