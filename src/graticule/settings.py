@@ -187,7 +187,7 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Seconds after which the jobs of an agent that is not heard of go to another; renewed four times as often."""
 
     grace_s: Seconds = 5.0
-    """Seconds that running jobs may go on when the service is stopped; those that have not ended then wait again."""
+    """Seconds that running jobs may go on, and clients wait, when the service is stopped; other jobs wait again."""
 
     max_attempts: Positive = 3
     """How often a job is begun whose worker is lost each time, or whose input cannot be fetched for the moment."""

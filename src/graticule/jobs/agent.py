@@ -30,7 +30,7 @@ from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import not_started, tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Hold, Holds
-from graticule.jobs.job import Attempt, Failure, Job, JobKey
+from graticule.jobs.job import Attempt, Failure, Job, JobKey, Step
 from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
@@ -155,9 +155,10 @@ class Agent:
         self._started_work = False
         self._idle = asyncio.Event()
         self._closing = False
+        self._retiring: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self._started = ledger.clock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._keeping = asyncio.get_running_loop().create_task(self._keep_leases())
         self._telling = asyncio.get_running_loop().create_task(self._tell_others())
 
@@ -307,7 +308,7 @@ class Agent:
             return _detached(self.progress_of(job))
 
     async def _keep_detaching(self, key: JobKey) -> None:
-        while not self._closing:
+        while not self._ending.is_set():
             await asyncio.sleep(_AGAIN_S)
             with contextlib.suppress(LedgerUnavailable):
                 try:
@@ -518,7 +519,9 @@ class Agent:
         self.wake()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        self._note_task(asyncio.get_running_loop().create_task(work))
+
+    def _note_task(self, task: asyncio.Future[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -527,12 +530,12 @@ class Agent:
         folder = ending.folder
         assert folder is not None
         sealed = self.sealer is not None and await self.sealer.release(job)
-        if self._is_refused(job, ending.failure):
+        if self._is_refused(self.progress_of(job), ending.failure):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             if sealed:
                 with contextlib.suppress(StorageUnavailable):
                     await self._results.remove(job.key)
-            self._keep_end(job, ending)
+            self._keep_end(job, replace(ending, log_bytes=0))
             return
         if job.id in self._abandoned or self._is_tried_again(job, ending.failure):
             await self._keep_log(job, folder, sealed=sealed)
@@ -611,9 +614,23 @@ class Agent:
                 log_bytes=ending.log_bytes,
                 message=failure.detail[:1000],
             )
-        refused = self._is_refused(job, failure)
-        kept: Awaitable[Any] = self._ledger.discard(job) if refused else self._ledger.finish(end)
-        asyncio.ensure_future(kept).add_done_callback(partial(self._kept, end))
+        if self._is_refused(job, failure):
+            self._in_background(self._discard(end))
+        else:
+            self._finish(end)
+
+    def _finish(self, end: Job) -> None:
+        kept = asyncio.ensure_future(self._ledger.finish(end))
+        kept.add_done_callback(partial(self._kept, end))
+        self._note_task(kept)
+
+    async def _discard(self, end: Job) -> None:
+        """Keep nothing of a job with wrong inputs, unless a client was told its address meanwhile."""
+        with contextlib.suppress(LedgerUnavailable):
+            if await self._ledger.discard(end):
+                self._feed.ended(end)
+                return
+        self._finish(end)
 
     def _is_refused(self, job: Job, failure: Failure | None) -> bool:
         """Whether a client that waits here is told of wrong inputs: there was no work, so nothing of the job stays."""
@@ -669,7 +686,7 @@ class Agent:
     async def _keep_trying(self, end: Job) -> None:
         """Write an end that the ledger could not take: its results are there, nothing of it must be lost."""
         log.warning("the end of job %s cannot be kept now; it is tried again", end.id)
-        while not self._closing:
+        while not self._ending.is_set():
             await asyncio.sleep(_END_AGAIN_S)
             try:
                 kept = await self._ledger.finish(end)
@@ -716,14 +733,16 @@ class Agent:
     def _lost(self, job: Job) -> Job:
         """Return what becomes of a job whose agent is lost: it waits again, or fails."""
         at = self._ledger.clock()
-        if job.sync and not self._ledger.shared:
-            detail = "the server was stopped while the job ran, and nobody waits for its result any more"
+        if job.sync and not job.idempotency_key and not self._ledger.shared:
+            when = "while the job ran" if job.attempts else "before the job began"
+            detail = f"the server was stopped {when}, and nobody waits for its result any more"
         elif job.attempts >= self.rules.max_attempts:
             detail = f"the server was stopped while the job ran, {job.attempts} times; it is not tried again"
         else:
             return given_back(job, "its worker was lost", at, self.rules)
         # How far it had come died with its agent: as far as anybody knows, it ran.
-        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail, step="run"))
+        step: Step = "run" if job.attempts else ""
+        failure = msgspec.msgpack.encode(Failure(cause="lost worker", detail=detail, step=step))
         return job.moved_to("failed", at=at, failure=failure, message=detail)
 
     async def _keep_leases(self) -> None:
@@ -888,14 +907,38 @@ class Agent:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
+    def retire(self) -> asyncio.Task[None]:
+        """Begin nothing any more, and let running jobs end for a while; after that nobody waits here for any job.
+
+        Returns
+        -------
+        asyncio.Task
+            Done when nothing runs here, or when the time is over.
+        """
+        if self._retiring is None:
+            self._closing = True
+            self._forget_all()
+            self._retiring = asyncio.get_running_loop().create_task(self._see_out())
+            if self._ledger.shared:  # others may end what is waited for here
+                asyncio.get_running_loop().call_later(self.rules.grace_s, self._feed.close)
+        return self._retiring
+
+    async def _see_out(self) -> None:
+        """Let running jobs end for a while, and their ends be kept."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.rules.grace_s):
+                if self._running:
+                    self._idle.clear()
+                    await self._idle.wait()
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        if not self._ledger.shared:
+            self._feed.close()
+
     async def close(self) -> None:
         """Stop claiming, let running jobs end for a while, give the others back, and write what is known."""
-        self._closing = True
-        self._forget_all()
-        if self._running:
-            self._idle.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self.rules.grace_s)
+        await self.retire()
+        self._feed.close()
         self._ending.set()
         await self._executor.close()
         while self._tasks:

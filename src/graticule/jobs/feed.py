@@ -27,6 +27,9 @@ class Feed:
 
     def __init__(self) -> None:
         self._ends: dict[JobKey, list[asyncio.Future[Job]]] = {}
+        self._waits: set[asyncio.Future[None]] = set()
+        self.closed = False
+        """Whether nobody may wait any longer, since the service stops."""
         self._listeners: list[JobListener] = []
         self._watchers: list[Callable[[Job], None]] = []
 
@@ -52,6 +55,27 @@ class Feed:
         future: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
         self._ends.setdefault(key, []).append(future)
         return future
+
+    async def wait(self, end: asyncio.Future[Job], *, seconds: float) -> None:
+        """Wait until a future of `end_of` is done, so many seconds at most, and no longer than anybody may."""
+        if end.done() or self.closed:
+            return
+        # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
+        end.add_done_callback(lambda _: _be_over(over))
+        self._waits.add(over)
+        try:
+            await over
+        finally:
+            timer.cancel()
+            self._waits.discard(over)
+
+    def close(self) -> None:
+        """Have nobody wait any longer."""
+        self.closed = True
+        for over in self._waits:
+            _be_over(over)
 
     def forget(self, key: JobKey, future: asyncio.Future[Job]) -> None:
         """Stop waiting."""
@@ -99,3 +123,8 @@ class Feed:
         for future in self._ends.pop(job.key, ()):
             if not future.done():
                 future.set_exception(error)
+
+
+def _be_over(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -158,7 +158,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     status: JobStatus = "accepted"
     sync: bool = False
-    """True: a client waits for it; when its server dies nobody wants the result, so it is not run again."""
+    """True: a client waits for it and none was told its address. With wrong inputs nothing of it is kept, and when its
+    server dies, nobody wants the result, so it is not run again unless `idempotency_key` names it."""
     priority: int = 0
     """Larger goes first."""
     created: int = 0

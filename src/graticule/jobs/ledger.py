@@ -226,8 +226,11 @@ class Ledger(Protocol):
         If the end is kept, the notice for its subscriber is kept in the same transaction; so it is with `move`.
         """
 
-    def discard(self, job: Job) -> Awaitable[None]:
-        """Remove a job as if it had never been: its request turned out to be wrong before any work was done."""
+    def discard(self, job: Job) -> Awaitable[bool]:
+        """Remove a job as if it had never been: its request turned out to be wrong before any work was done.
+
+        False if it is kept: it is not ``sync``, so that a client was told its address.
+        """
 
     def claim(self, claim: Claim) -> Awaitable[list[Job]]:
         """Take the waiting jobs that are next by the queue's policy; with one owner done before it is durable."""
@@ -259,7 +262,7 @@ class Ledger(Protocol):
             Gives them back or fails them.
         before : int or None
             Those whose lease has ended before this moment. None: all of an earlier owner, which is no more, and the
-            sync jobs that waited there.
+            jobs that waited there and whose clients cannot ask for them once more.
         """
 
     def remove(self, key: JobKey) -> Awaitable[None]:

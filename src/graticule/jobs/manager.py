@@ -30,6 +30,7 @@ from graticule.errors import (
     ResultNotAvailable,
     ResultNotReady,
     ResultsExpired,
+    ShuttingDown,
     StorageUnavailable,
     SyncTimeout,
 )  # fmt: skip
@@ -233,8 +234,12 @@ class JobManager:
             taken.append(await self.submit(process_id, request))
             await taken[0].kept
 
-        found = await self._sent_before(self._new(offer, request), take)
-        return taken[0] if found is None else await self._follow(found, offer, waits=request.sync)
+        while True:
+            found = await self._sent_before(self._new(offer, request), take)
+            if found is None:
+                return taken[0]
+            with contextlib.suppress(NoSuchJob):  # refused in this moment: it is sent for the first time now
+                return await self._follow(found, offer, waits=request.sync)
 
     async def _sent_before(self, wanted: Job, take: Callable[[], Awaitable[None]]) -> Job | None:
         """Return the job that was sent before with the same idempotency key; None: `take` has taken it on now.
@@ -268,6 +273,8 @@ class JobManager:
             if job.ended and not end.done():
                 self.engine.feed.forget(job.key, end)
                 end.set_result(job)
+        elif job.sync:  # whoever has sent it waits, but now its address is told
+            job = await self.engine.agent.detach(job)
         return Submission(job=job, offer=offer, kept=kept, end=end)
 
     async def place(self, job: Job) -> Place | None:
@@ -439,24 +446,21 @@ class JobManager:
         return Submission(job=moved, offer=offer, kept=kept, end=end)
 
     async def wait(self, submission: Submission, *, seconds: float) -> Job:
-        """Wait until a job ends, at most so many `seconds`; return it as it is then.
+        """Wait until a job ends, at most so many `seconds` and not longer than a service may that stops.
+
+        Returns
+        -------
+        Job
+            The job as it is then.
 
         Raises
         ------
         InvalidInputs
-            If its inputs turned out to be wrong when they were opened; the job is gone then.
+            If its inputs turned out to be wrong when they were opened; the job is gone then, unless a client knows it.
         """
         assert submission.end is not None
         end = submission.end
-        if not end.done():
-            # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
-            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
-            end.add_done_callback(lambda _: _be_over(over))
-            try:
-                await over
-            finally:
-                timer.cancel()
+        await self.engine.feed.wait(end, seconds=seconds)
         if not end.done():
             await submission.kept  # before that, nobody else can read it
             try:
@@ -468,8 +472,8 @@ class JobManager:
         job = end.result()
         failure = job.failed_because()
         if failure is not None and failure.blames_inputs:
-            if self.engine.ledger.shared:  # another machine has found it out, and could not know that we wait
-                await self.engine.ledger.discard(job)
+            # Another machine has found it out, and could not know that we wait.
+            if self.engine.ledger.shared and await self.engine.ledger.discard(job):
                 await self.engine.results.remove(job.key)
             raise InvalidInputs([Fault(fault.pointer, fault.message) for fault in failure.faults])
         return job
@@ -477,18 +481,30 @@ class JobManager:
     async def let_go(self, submission: Submission, *, seconds: float) -> Job:
         """Stop waiting for a job: it goes on by itself, or is dismissed where the process knows only sync.
 
+        While the service stops, a job goes on whatever its process knows if its client can ask for it once more.
+
+        Returns
+        -------
+        Job
+            The job as it is now; it may have ended in this moment.
+
         Raises
         ------
-        SyncTimeout
+        SyncTimeout, ShuttingDown
             If it was dismissed.
         """
         job = submission.job
         if submission.end is not None:
             self.engine.feed.forget(job.key, submission.end)
-        if not submission.offer.description.allows_async:
-            await self.dismiss(job.id)
-            raise SyncTimeout(job.process, seconds)
-        return await self.engine.agent.detach(job)
+        stops = self.engine.feed.closed
+        found_again = not job.sync or bool(job.idempotency_key)
+        if submission.offer.description.allows_async or (stops and found_again):
+            return await self.engine.agent.detach(job)
+        try:
+            await self.stop(job.key)
+        except IllegalTransition:
+            return await self.get(job.id)
+        raise ShuttingDown if stops else SyncTimeout(job.process, seconds)
 
     async def get(self, job_id: str) -> Job:
         """Return a job with its newest progress; raises NoSuchJob or JobGone."""
@@ -652,11 +668,6 @@ class JobManager:
         job = await self.get(job_id)
         require_success(job)
         return job
-
-
-def _be_over(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def require_success(job: Job) -> None:

@@ -333,13 +333,21 @@ class LedgerContract:
         assert (await ledger.get(begun.key)).status == "successful"
 
     async def test_a_discarded_job_was_never_there(self, ledger: Ledger) -> None:
-        begun = running("j1")
+        begun = running("j1", sync=True)
         await ledger.add(begun)
 
-        await ledger.discard(begun)
+        assert await ledger.discard(begun) is True
 
         with pytest.raises(NoSuchJob):
             await ledger.get(begun.key)
+
+    async def test_a_job_whose_address_was_told_is_not_discarded(self, ledger: Ledger) -> None:
+        begun = running("j1", sync=True)
+        await ledger.add(begun)
+        await ledger.move(begun.key, lambda found: msgspec.structs.replace(found, sync=False))
+
+        assert await ledger.discard(begun) is False
+        assert (await ledger.get(begun.key)).status == "running"
 
     async def test_a_removed_job_is_gone(self, ledger: Ledger) -> None:
         await ledger.add(job("j1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from graticule.errors import GraticuleError, RequestFailed
+from graticule.errors import GraticuleError, RequestFailed, ShuttingDown
 from graticule.ogc.common import HTML, JSON, PROBLEM_JSON
 from graticule.runtime.logs import get_log
 from graticule.runtime.parts import Parts, Visitor
@@ -99,6 +100,8 @@ class Application:
             return await _prepared(await route.handler(request), scope["method"])
         except GraticuleError as error:
             return self._problem(request, error)
+        except asyncio.CancelledError:  # the service stops, and cannot wait any longer for what this waits for
+            return self._problem(request, ShuttingDown())
         except Exception:
             log.exception("request.failed", method=scope["method"], path=scope["path"])
             return self._problem(request, RequestFailed())

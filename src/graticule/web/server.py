@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import math
 import signal
 import socket
 import sys
@@ -28,6 +29,9 @@ from graticule.web.protocol import Protocol
 from graticule.web.routes import operations
 
 log = logging.getLogger("graticule")
+
+_ANSWER_S = 5
+"""Seconds that answers may take to be written when the time is over that running jobs have to end."""
 
 
 class _Server(uvicorn.Server):
@@ -105,9 +109,10 @@ def watched_at(host: str, port: int) -> Watched:
 
 def _server(application: Application, parts: Parts) -> _Server:
     protocol: Any = partial(Protocol, stall_limit_s=parts.settings.server.stall_limit_s)
+    patience = math.ceil(parts.settings.jobs.grace_s) + _ANSWER_S
     config = uvicorn.Config(
         application, http=protocol, ws="none", lifespan="off", log_config=None, log_level="warning",
-        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=patience,
     )  # fmt: skip
     return _Server(config)
 
@@ -134,6 +139,7 @@ async def _serve(build: Callable[[], Awaitable[Parts]], place: Place) -> int:
 def _stop(server: uvicorn.Server, parts: Parts) -> None:
     parts.health.stopping = True
     parts.watchers.close()
+    parts.engine.agent.retire()
     # A second signal does not wait for requests that are still being answered.
     server.force_exit = server.should_exit
     server.should_exit = True

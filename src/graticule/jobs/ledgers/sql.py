@@ -128,6 +128,7 @@ class _Batch:
             if added is None:
                 return False
             del self._adds[change.job.id]
+            change.result = True
         elif added is not None:
             added.append(change)
             change.result = change.kind == "finish"
@@ -305,7 +306,7 @@ class SqlLedger(ABC):
     def finish(self, job: Job) -> asyncio.Future[bool]:
         return self._put("finish", job)
 
-    def discard(self, job: Job) -> asyncio.Future[None]:
+    def discard(self, job: Job) -> asyncio.Future[bool]:
         return self._put("discard", job)
 
     def claim(self, claim: Claim) -> asyncio.Future[list[Job]]:
@@ -371,8 +372,8 @@ class SqlLedger(ABC):
 
     def reap(self, change: Callable[[Job], Job], *, before: int | None) -> asyncio.Future[list[Job]]:
         due = "status='running'"
-        if before is None:  # a sync job that waits was the earlier owner's: nobody waits for it any more
-            due = "(status='running' OR (status='accepted' AND sync=1))"
+        if before is None:  # a sync job that waits was the earlier owner's: nobody waits for it, or will ask for it
+            due = "(status='running' OR (status='accepted' AND sync=1 AND idempotency_key=''))"
         values = () if before is None else (before,)
         limit = "" if before is None else " AND lease_end<? ORDER BY seq LIMIT 256"
 
@@ -645,7 +646,8 @@ class SqlLedger(ABC):
         """Apply one change; one that is refused (no such job, wrong transition) spoils only itself."""
         try:
             if change.kind == "discard":
-                db.execute("DELETE FROM jobs WHERE id=? AND token=?", (change.job.id, change.job.token))
+                db.execute("DELETE FROM jobs WHERE id=? AND token=? AND sync=1", (change.job.id, change.job.token))
+                change.result = not db.execute("SELECT 1 FROM jobs WHERE id=?", (change.job.id,)).fetchone()
             else:
                 change.result = change.apply(db)
         except self._refused as error:

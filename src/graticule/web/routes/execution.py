@@ -18,6 +18,7 @@ from graticule.errors import (
     NoSuchProcess,
     NotAcceptable,
     QueueHeld,
+    ShuttingDown,
     SyncTimeout,
     TooLarge,
     TooManyJobs,
@@ -71,7 +72,7 @@ EXECUTION_ANSWERS = (
 )
 EXECUTION_PROBLEMS = (
     NoSuchProcess, InvalidBody, InvalidInputs, InvalidParameter, TooLarge, UnsupportedEncoding, UnsupportedMediaType,
-    NotAcceptable, JobFailed, SyncTimeout, ContentLost, KeyReused, TooManyJobs, QueueHeld,
+    NotAcceptable, JobFailed, SyncTimeout, ContentLost, KeyReused, TooManyJobs, QueueHeld, ShuttingDown,
 )  # fmt: skip
 
 
@@ -115,7 +116,9 @@ async def run(request: Request, process_id: str, body: Execute, received: bytes)
         return created(request, submission.job, mode)
     job = await _wait(request, jobs, submission, mode)
     if not job.ended:
-        return created(request, await jobs.let_go(submission, seconds=mode.timeout), mode)
+        job = await jobs.let_go(submission, seconds=mode.timeout)
+    if not job.ended:
+        return created(request, job, mode)
     return await finished(request, job, body, offer.description, mode)
 
 

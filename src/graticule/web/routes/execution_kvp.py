@@ -22,6 +22,7 @@ from graticule.errors import (
     NoSuchProcess,
     NotAcceptable,
     QueueHeld,
+    ShuttingDown,
     SyncTimeout,
     TooManyJobs,
 )  # fmt: skip
@@ -63,7 +64,7 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
     answers=(*EXECUTION_ANSWERS, RANGE),
     problems=(
         NoSuchProcess, InvalidInputs, InvalidParameter, NotAcceptable, JobFailed, SyncTimeout,
-        ContentLost, KeyReused, TooManyJobs, QueueHeld,
+        ContentLost, KeyReused, TooManyJobs, QueueHeld, ShuttingDown,
     ),
 )  # fmt: skip
 async def execute_kvp(request: Request) -> Response:

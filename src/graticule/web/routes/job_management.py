@@ -26,6 +26,7 @@ from graticule.errors import (
     NotAcceptable,
     NotEnded,
     QueueHeld,
+    ShuttingDown,
     SyncTimeout,
     TooLarge,
     TooManyJobs,
@@ -208,7 +209,7 @@ async def change_job(request: Request) -> Response:
     problems=(
         *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
         UnsupportedEncoding, JobFailed, SyncTimeout, ContentLost, QueueHeld,
-        TooManyJobs,
+        ShuttingDown, TooManyJobs,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
