@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 from graticule.data.fetch import (
     FetchPolicy,
@@ -63,6 +63,13 @@ class ReceiverPolicy(FetchPolicy, frozen=True, kw_only=True):
 def port_of(parts: SplitResult) -> int:
     """Return the port of an http(s) address."""
     return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def receiver_of(address: str) -> str:
+    """Return host and port of an http(s) address: what may fail for one of them is no matter of the others."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{port_of(parts)}"
 
 
 def check_receiver(address: str, policy: ReceiverPolicy) -> None:
