@@ -260,6 +260,17 @@ def test_an_address_that_cannot_be_told_is_refused_at_its_place(http: httpx2.Cli
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [f"/subscriber/{member}"]
 
 
+@pytest.mark.parametrize("address", ["https://①②⑦.⓪.⓪.①/", "https://…/", "http://127.0.0.1:0/"])
+def test_an_address_that_can_never_work_makes_no_job(http: httpx2.Client, address: str) -> None:
+    before = http.get("/jobs").json()["jobs"][:1]
+
+    answer = execute(http, "echo", {"inputs": {"message": "hello"}, "subscriber": {"successUri": address}})
+
+    assert answer.status_code == 400
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/subscriber/successUri"]
+    assert http.get("/jobs").json()["jobs"][:1] == before
+
+
 def test_faults_of_inputs_and_subscriber_are_told_together(http: httpx2.Client) -> None:
     body = {"inputs": {"seconds": "much"}, "subscriber": {"successUri": "told.example"}}
 
