@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from standardwebhooks import Webhook
 
 from tests.postgres import Postgres
 from tests.receiver import SECONDS, Receiver, Told, receiver
-from tests.serving import Server, ServerDidNotStart
+from tests.serving import Server, ServerDidNotStart, Worker
 
 PROCESSES = Path(__file__).with_name("job_processes.py")
 OURS, OLD, THEIRS = (f"whsec_{base64.b64encode(bytes([number] * 24)).decode()}" for number in (1, 2, 3))
@@ -259,12 +260,59 @@ def test_an_address_that_cannot_be_told_is_refused_at_its_place(http: httpx2.Cli
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [f"/subscriber/{member}"]
 
 
+@pytest.mark.parametrize("address", ["https://①②⑦.⓪.⓪.①/", "https://…/", "http://127.0.0.1:0/"])
+def test_an_address_that_can_never_work_makes_no_job(http: httpx2.Client, address: str) -> None:
+    before = http.get("/jobs").json()["jobs"][:1]
+
+    answer = execute(http, "echo", {"inputs": {"message": "hello"}, "subscriber": {"successUri": address}})
+
+    assert answer.status_code == 400
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/subscriber/successUri"]
+    assert http.get("/jobs").json()["jobs"][:1] == before
+
+
 def test_faults_of_inputs_and_subscriber_are_told_together(http: httpx2.Client) -> None:
     body = {"inputs": {"seconds": "much"}, "subscriber": {"successUri": "told.example"}}
 
     answer = execute(http, "nap", body)
 
     assert {fault["pointer"] for fault in answer.json()["errors"]} == {"/inputs/seconds", "/subscriber/successUri"}
+
+
+@pytest.mark.parametrize(
+    "places", [{"first": 0, "second": 0, "worker": 2}, {"first": 2, "second": 0}, {"first": 0, "second": 2}]
+)
+def test_progress_is_told_once_and_in_order_wherever_a_job_runs(
+    postgres: Postgres, tmp_path: Path, subscriber: Receiver, places: dict[str, int]
+) -> None:
+    shared = TRUSTING | {
+        "GRATICULE_DATABASE__URL": postgres.new_database(),
+        "GRATICULE_STORAGE__FOLDER": str(tmp_path / "storage"),
+        "GRATICULE_SECURITY__SECRET_KEY": "k" * 32,
+    }
+    with ExitStack() as running:
+        started = [
+            running.enter_context(
+                (Worker if name == "worker" else Server)(
+                    tmp_path / name, [str(PROCESSES)], environment=shared | {"GRATICULE_JOBS__WORKERS": str(number)}
+                )
+            )
+            for name, number in places.items()
+        ]
+        with client_of(started[0]) as http:
+            jobs = [send(http, "nap", addresses(subscriber), seconds=4) for _ in range(2)]
+            subscriber.wait("/success", 2)
+            time.sleep(1)
+
+    for job in jobs:
+        told = [one for one in subscriber.told if job in one.headers["link"]]
+        reports = [one.document for one in told if one.path == "/progress"]
+        reached = [report["progress"] for report in reports]
+        assert [one.path for one in told] == ["/progress"] * len(reports) + ["/success"]
+        assert len(reports) >= 4
+        assert {report["status"] for report in reports} == {"running"}
+        assert reached == sorted(set(reached))
+        assert len({one.headers["webhook-id"] for one in told}) == len(told)
 
 
 # --- authorization ---------------------------------------------------------------------------------------------------

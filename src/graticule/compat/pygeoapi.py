@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -22,6 +21,7 @@ import msgspec
 
 from graticule.compat import RESULTS_ROLE
 from graticule.errors import Fault, GraticuleError, InvalidInputs, PluginNotLoaded
+from graticule.jobs.failures import print_traceback
 from graticule.ogc.common import JSON
 from graticule.ogc.processes import Example, Input, JobControl, Metadata, Output, ProcessDescription, Schema
 from graticule.processes.inputs import InputChecker, ReferencePolicy
@@ -133,7 +133,7 @@ class PygeoapiProcess:
             # Without arguments its class has a sentence of its own, in `message`.
             told = getattr(error, "user_msg", None) or error or getattr(error, "message", "no reason was given")
             return " ".join(str(told).split())
-        traceback.print_exc()
+        print_traceback(error)
         told = f"{type(error).__name__}: {error}".rstrip(": ")
         return f"the processor failed with {told}; if the inputs are right, run it as a job and read its log"
 

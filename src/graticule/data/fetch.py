@@ -108,9 +108,16 @@ class Fetched:
 # --- what may be reached -----------------------------------------------------------------------------------------
 
 
-def parse_reference(href: str) -> SplitResult:
+def parse_reference(href: str, *, use: str = "fetched") -> SplitResult:
     """
     Return the parts of an http(s) address.
+
+    Parameters
+    ----------
+    href : str
+        The address.
+    use : str
+        What is done with addresses, for the sentence that refuses this one.
 
     Raises
     ------
@@ -123,7 +130,7 @@ def parse_reference(href: str) -> SplitResult:
     except ValueError as error:
         raise Unfetchable(f"the href is no valid address ({error})") from error
     if parts.scheme not in ("http", "https"):
-        raise Unfetchable(f"the href begins with {parts.scheme or 'no scheme'!r}; only http and https are fetched")
+        raise Unfetchable(f"the href begins with {parts.scheme or 'no scheme'!r}; only http and https are {use}")
     if not host or any(character.isspace() or ord(character) < 32 for character in href):
         raise Unfetchable("the href is no valid address; send one like https://example.org/data.tif")
     if parts.username is not None or parts.password is not None:
@@ -158,14 +165,14 @@ def is_public(address: IPAddress) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
-def check_host(host: str, policy: FetchPolicy) -> None:
+def check_host(host: str, policy: FetchPolicy, *, use: str = "fetched") -> None:
     """Raise Unfetchable when a host may not be reached, as far as its name alone says."""
     if policy.allow_private_addresses:
         return
     name = host.rstrip(".").lower()
     address = literal_address(name)
     if name == "localhost" or name.endswith(".localhost") or (address is not None and not is_public(address)):
-        raise Unfetchable(f"the href points to {host}, a private address; only public ones are fetched")
+        raise Unfetchable(f"the href points to {host}, a private address; only public ones are {use}")
 
 
 def _checked_addresses(host: str, port: int, policy: FetchPolicy, timeout_s: float) -> list[IPAddress]:

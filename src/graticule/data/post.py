@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 from graticule.data.fetch import (
     FetchPolicy,
@@ -33,6 +33,7 @@ from graticule.data.fetch import (
 if TYPE_CHECKING:
     import ssl
 
+_USE = "told"
 _WEB_PORTS = frozenset({80, 443})
 _PRIVILEGED = 1024
 _ERROR_CHARACTERS = 200
@@ -65,6 +66,13 @@ def port_of(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
+def receiver_of(address: str) -> str:
+    """Return host and port of an http(s) address: what may fail for one of them is no matter of the others."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{port_of(parts)}"
+
+
 def check_receiver(address: str, policy: ReceiverPolicy) -> None:
     """
     Refuse an address to which nothing may be sent, as far as that can be seen without resolving its name.
@@ -81,15 +89,37 @@ def check_receiver(address: str, policy: ReceiverPolicy) -> None:
     Unfetchable
         If it may not be used; the text says why.
     """
-    parts = parse_reference(address)
+    parts = parse_reference(address, use=_USE)
+    host = _encoded_host(address, cast("str", parts.hostname))
+    if parts.port == 0:
+        raise Unfetchable(f"the href names port 0, where nobody listens; use 443, 80, or one of at least {_PRIVILEGED}")
     if policy.allows(parts):
         return
-    check_host(cast("str", parts.hostname), policy)
+    check_host(host, policy, use=_USE)
     port = port_of(parts)
     if port < _PRIVILEGED and port not in _WEB_PORTS:
         raise Unfetchable(f"the href names port {port}; use 80, 443, or one of at least {_PRIVILEGED}")
     if parts.scheme == "http" and not policy.allow_http:
         raise Unfetchable("the href begins with http, which anybody on the way can read; use https")
+
+
+def _encoded_host(address: str, host: str) -> str:
+    """Return the host of an address as its name is looked up; raise Unfetchable for one that no resolver can know."""
+    if literal_address(host) is not None:
+        return host
+    reason = f"the href names the host {host}, which is no valid name"
+    if not host.isascii():
+        try:
+            host = _library().URL(address).raw_host.decode("ascii")
+        except _library().InvalidURL as error:
+            raise Unfetchable(f"{reason}; write it as DNS has it, in plain letters") from error
+        if literal_address(host) is not None:
+            raise Unfetchable(f"{reason} but spells an address; write that in plain digits")
+    try:
+        host.encode("idna")  # as the resolver does: no part may be empty or longer than 63 characters
+    except UnicodeError as error:
+        raise Unfetchable(f"{reason}; its parts between dots have 1 to 63 characters") from error
+    return host
 
 
 async def post(address: str, body: bytes, headers: Mapping[str, str], policy: ReceiverPolicy) -> int:
@@ -189,7 +219,7 @@ async def _checked_addresses(host: str, port: int, *, trusted: bool) -> list[IPA
     literal = literal_address(host)
     addresses = [literal] if literal is not None else await _resolve(host, port)
     if not trusted and not all(map(is_public, addresses)):
-        raise Unfetchable(f"the href points to {host}, which has a private address; only public ones are told")
+        raise Unfetchable(f"the href points to {host}, which has a private address; only public ones are {_USE}")
     return addresses
 
 

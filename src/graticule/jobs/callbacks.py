@@ -2,8 +2,9 @@
 
 The end of a job is told at least once: its notice lies in the ledger's outbox, put there by the transaction that ended
 the job, and is sent until the receiver has taken it or all attempts are used up. What is under way in between is told
-when it can be, from memory, the latest news only. Whatever a receiver does, its job never changes for it, and a host
-that does not answer keeps no place from others: it is left alone for a while, then asked once.
+when it can be, from memory, the latest news only. Of the processes that share a ledger one tells both, wherever a job
+runs, so that all comes in its order. Whatever a receiver does, its job never changes for it, and a host that does not
+answer keeps no place from others: it is left alone for a while, then asked once.
 """
 
 from __future__ import annotations
@@ -14,18 +15,17 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from graticule.data.post import Unsent
+from graticule.data.post import Unsent, receiver_of
 from graticule.errors import GraticuleError, NotFound
 from graticule.jobs.agent import now
 from graticule.jobs.job import Job, JobKey, NoticeKind
-from graticule.jobs.ledger import Ledger, Notice
+from graticule.jobs.ledger import Advance, Ledger, News, Notice
 from graticule.jobs.subscriptions import Message
 from graticule.jobs.traces import traceparent
 from graticule.ogc.common import JSON
@@ -46,6 +46,9 @@ Authorize = Callable[[Job, Message], Awaitable[dict[str, str]]]
 
 _UNREADABLE_S = 5.0
 """Seconds to wait when the outbox cannot be read or written."""
+
+_SILENT_S = 600.0
+"""Seconds without news of a job that is followed until it is looked at: the news of its end may have been lost."""
 
 _GONE = 410
 """The status with which a receiver says that it wants no more."""
@@ -73,6 +76,8 @@ class Pace:
     """Failures of a host in a row after which it is left alone."""
     rest: float = 15.0
     """How long it is left alone before it is asked again, once."""
+    gap: float = 1.0
+    """Least time between two requests to a host in trouble: each notice has a last attempt of its own."""
     at_once: int = 64
     """Deliveries at a time. They cost little, but each holds a connection."""
     at_once_per_host: int = 4
@@ -96,7 +101,7 @@ class Callbacks:
     authorize : callable, optional
         Signs what is sent; default: nobody does.
     count : callable, optional
-        Gets what became of each attempt: the notice's status after it.
+        Gets what became of each attempt, also of those that a host in trouble was spared: the notice's status after it.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Callbacks:
         self._authorize = authorize
         self._count = count
         self._troubles: dict[str, _Trouble] = {}
+        self._paused: dict[str, int] = {}
         self._write: Write | None = None
         self._sending: dict[int, Notice] = {}
         self._following: dict[JobKey, _Following] = {}
@@ -141,31 +147,61 @@ class Callbacks:
     # --- listening to jobs ------------------------------------------------------------------------------------------
 
     def began(self, job: Job) -> None:
-        address = job.subscribed("inProgress") if job.subscriber else None
-        if address is None or self._write is None:
-            return
-        following = self._following[job.key] = _Following(job, address)
-        self._spawn(self._follow(following))
+        if job.subscriber and self._leads and job.subscribed("inProgress") is not None:
+            self._take_up(job.key).hear(job)
 
     def progressed(self, job: Job) -> None:
-        if job.subscriber and (following := self._following.get(job.key)) is not None:
-            following.job = job
-            following.news.set()
-
-    def ended(self, job: Job) -> None:
         if not job.subscriber:
             return
-        if (following := self._following.get(job.key)) is not None:
-            following.over.set()
-            following.news.set()
+        following = self._following.get(job.key)
+        if following is not None and following.job is not None:
+            following.hear(job)
+        else:  # this process may lead only now, and a job that was dismissed may still report
+            self._advance(Advance.of(job))
+
+    def ended(self, job: Job) -> None:
+        if job.subscriber:
+            self._end(job.key)
+
+    def hear(self, news: News) -> None:
+        """Hear what another process has changed: how far a job is, or that the outbox has something new."""
+        if news.advance is not None:
+            self._advance(news.advance)
+        elif news.kind == "ended" and news.key is not None:
+            self._end(news.key)
+        elif news.kind == "missed":  # whoever hears nothing leads no more: another process may tell by now
+            for following in self._following.values():
+                following.end()
+            self._news.set()
+
+    @property
+    def _leads(self) -> bool:
+        return self._write is not None and self._ledger.leads
+
+    def _advance(self, advance: Advance) -> None:
+        if advance.told and self._leads:
+            self._take_up(advance.key).advance_to(advance)
+
+    def _take_up(self, key: JobKey) -> _Following:
+        """Return how a job is followed, which begins now unless it is already."""
+        following = self._following.get(key)
+        if following is None:
+            following = self._following[key] = _Following(key)
+            self._spawn(self._follow(following))
+        return following
+
+    def _end(self, key: JobKey) -> None:
+        if (following := self._following.get(key)) is not None:
+            following.end()
         self._news.set()
 
     async def send_again(self, notice: Notice) -> Notice:
         """Send a notice now, whatever became of it, and again as often as a new one; return it as it is then."""
         if notice.seq in self._sending:
             return notice
-        if (trouble := self._troubles.get(notice.host)) is not None:
+        if (trouble := self._troubles.get(receiver_of(notice.address))) is not None:
             trouble.until = 0  # whoever asks for it knows that the host is well again
+        self._paused.pop(receiver_of(notice.address), None)
         at = now()
         again = msgspec.structs.replace(notice, status="waiting", attempts=0, not_before=at, updated=at)
         await self._ledger.note(again)
@@ -173,10 +209,6 @@ class Callbacks:
         return again
 
     # --- the outbox -------------------------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """Look into the outbox now: another process may have put something there."""
-        self._news.set()
 
     async def _keep_sending(self) -> None:
         while True:
@@ -192,22 +224,31 @@ class Callbacks:
     async def _send_due(self) -> float | None:
         """Send what is due as far as there are places; return the seconds until the next is, None if there is none."""
         at = now()  # one moment for what is due and what is not yet: nothing falls between them
+        self._paused = {host: until for host, until in self._paused.items() if until > at}
         while (free := self._pace.at_once - len(self._sending)) > 0:
-            sending = Counter(notice.host for notice in self._sending.values())
-            busy = [host for host, count in sending.items() if count >= self._places(host)]
             # Those that are being sent are still due, so there must be room for them besides.
-            found = await self._ledger.due(at=at, limit=free + len(self._sending), without_hosts=busy)
+            limit = free + len(self._sending)
+            found = await self._ledger.due(at=at, limit=limit, without_hosts=_as_kept(self._busy()))
             begun = [self._begin(notice) for notice in found]
             if not any(begun):
                 break
-        moment = await self._ledger.next_due(after=at)
-        return None if moment is None else max(0.0, (moment - now()) / 1e6)
+        moments = [*self._paused.values()]
+        if (moment := await self._ledger.next_due(after=at)) is not None:
+            moments.append(moment)
+        return max(0.0, (min(moments) - now()) / 1e6) if moments else None
+
+    def _busy(self) -> set[str]:
+        """Return the hosts to which no delivery may begin now."""
+        sending = Counter(receiver_of(notice.address) for notice in self._sending.values())
+        return {*self._paused, *(host for host, count in sending.items() if count >= self._places(host))}
 
     def _begin(self, notice: Notice) -> bool:
         """Begin to deliver a notice, unless that is already under way or its host has enough to do."""
         if notice.seq in self._sending or len(self._sending) >= self._pace.at_once:
             return False
-        if sum(other.host == notice.host for other in self._sending.values()) >= self._places(notice.host):
+        host = receiver_of(notice.address)
+        beside = sum(receiver_of(other.address) == host for other in self._sending.values())
+        if host in self._paused or beside >= self._places(host):
             return False
         self._sending[notice.seq] = notice
         self._spawn(self._deliver(notice))
@@ -216,20 +257,20 @@ class Callbacks:
     def _places(self, host: str) -> int:
         """Return how many deliveries to a host there may be at a time: one to a host that has failed often."""
         trouble = self._troubles.get(host)
-        # While it is left alone its notices are only put off, which needs no answer of it.
-        alone = trouble is not None and trouble.failures >= self._pace.failures and trouble.until <= now()
+        alone = trouble is not None and trouble.failures >= self._pace.failures
         return 1 if alone else self._pace.at_once_per_host
 
     async def _deliver(self, notice: Notice) -> None:
         try:
-            if (held_back := self._held_back(notice)) is not None:
-                await self._ledger.note(held_back)
-                return
-            if (following := self._following.get(notice.key)) is not None:
-                await following.silent.wait()  # the news of a job arrive in their order
-            if (tried := await self._attempt(notice)) is not None:
-                self._count(tried.status)
-                await self._ledger.note(tried)
+            after = self._held_back(notice)
+            if after is None:
+                if (following := self._following.get(notice.key)) is not None:
+                    await following.silent.wait()  # the news of a job arrive in their order
+                after = await self._attempt(notice)
+            if after is not None:
+                await self._ledger.note(after)
+                if after.attempts > notice.attempts:
+                    self._count(after.status)
         except GraticuleError as error:
             # The ledger does not know what became of the attempt, so the notice is sent once more, but not at once.
             log.warning("the delivery of a notice of job %s cannot be noted: %s", notice.job, error)
@@ -253,13 +294,14 @@ class Callbacks:
         return self._after(notice, f"it answered {status}", final=status == _GONE)
 
     def _held_back(self, notice: Notice) -> Notice | None:
-        """Return a notice as it is put off while its host is left alone; None: it may be sent.
+        """Return a notice as it is put off while its host is left alone; None: it is sent.
 
         If the host has failed since this notice was looked at, that was an attempt for this one too: a dead host is
-        asked once for all that waits for it, and still each notice is given up in its time.
+        asked once for all that waits for it, and still each notice is given up in its time. But none is given up
+        without a request of its own: the last attempt is always made.
         """
-        trouble = self._troubles.get(notice.host)
-        if trouble is None or trouble.until <= now():
+        trouble = self._troubles.get(receiver_of(notice.address))
+        if trouble is None or trouble.until <= now() or notice.attempts >= len(self._pace.retries):
             return None
         if trouble.failed > notice.updated:
             return self._after(notice, f"its host is in trouble: {trouble.failure}")
@@ -286,34 +328,54 @@ class Callbacks:
     # --- progress ---------------------------------------------------------------------------------------------------
 
     async def _follow(self, following: _Following) -> None:
-        """Tell how far a job is, but not too often, until it ends."""
+        """Tell how far a job is, but not too often, until it ends or another process tells of it."""
+        told: Job | None = None
         try:
-            while not following.over.is_set():
-                told = following.job
-                await self._tell_progress(told, following.address)
-                await self._wait_for_news(following, told)
+            while not following.over.is_set() and self._leads:
+                if following.job is told or following.outdated:
+                    await self._read(following)
+                job = following.job
+                if job is None or following.over.is_set():
+                    continue
+                if job is not told:
+                    told = job
+                    await self._tell_progress(job)
+                await self._wait_for_news(following, job)
         finally:
-            del self._following[following.job.key]
+            del self._following[following.key]
             following.silent.set()
+
+    async def _read(self, following: _Following) -> None:
+        """Look at a job that another process runs, or of which nothing was heard for long."""
+        try:
+            following.read(await self._ledger.get(following.key))
+        except GraticuleError as error:
+            log.info("the progress of job %s is not told until it comes on: %s", following.key.id, error)
+            following.end()
 
     async def _wait_for_news(self, following: _Following, told: Job) -> None:
         """Wait until a job has come a step further, or has changed and was not told of for a while, or is over."""
         earliest = time.monotonic() + self._pace.progress
-        while not following.over.is_set() and following.job.progress < told.progress + self._pace.step:
-            left = earliest - time.monotonic()
-            changed = following.job is not told
-            if changed and left <= 0:
+        while not following.over.is_set() and not following.outdated:
+            job, left = following.job or told, earliest - time.monotonic()
+            changed = job is not told
+            if job.progress >= told.progress + self._pace.step or (changed and left <= 0):
                 return
             following.news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(following.news.wait(), left if changed else None)
+            try:
+                await asyncio.wait_for(following.news.wait(), left if changed else _SILENT_S)
+            except TimeoutError:
+                return
 
-    async def _tell_progress(self, job: Job, address: str) -> None:
-        trouble = self._troubles.get(_host(address))
+    async def _tell_progress(self, job: Job) -> None:
+        address = job.subscribed("inProgress")
+        assert address is not None
+        trouble = self._troubles.get(receiver_of(address))
         if trouble is not None and trouble.until > now():
             return
         try:
-            await self._send(job, "inProgress", address, f"{job.id}_inProgress_{job.revision}")
+            # By its moment: processes count revisions each for itself, and another one may tell the next state.
+            await self._send(job, "inProgress", address, f"{job.id}_inProgress_{job.updated}")
         except Unsent as error:  # the next news are better than these sent once more
             log.debug("job %s: its progress was not told (%s)", job.id, error)
 
@@ -331,7 +393,7 @@ class Callbacks:
             headers["traceparent"] = traceparent(job, "job")
         if self._authorize is not None:
             headers |= await self._authorize(job, message)
-        host = _host(address)
+        host = receiver_of(address)
         try:
             status = await self._post(address, message.body, headers)
         except Unsent as error:
@@ -351,6 +413,7 @@ class Callbacks:
         trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, now(), failure
         if trouble.failures >= self._pace.failures:
             trouble.until = trouble.failed + int(self._pace.rest * 1e6)
+            self._paused[host] = trouble.failed + int(self._pace.gap * 1e6)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -364,9 +427,9 @@ class Callbacks:
             log.error("a callback went wrong: %s", error, exc_info=error)
 
 
-def _host(address: str) -> str:
-    """Return the host of an address, as the outbox keeps it."""
-    return urlsplit(address).hostname or ""
+def _as_kept(hosts: Collection[str]) -> set[str]:
+    """Return hosts as they may stand in the outbox, where an older version kept them without their port."""
+    return {*hosts, *(host.rpartition(":")[0].strip("[]") for host in hosts)}
 
 
 @dataclass(slots=True)
@@ -386,12 +449,44 @@ class _Trouble:
 class _Following:
     """A running job whose progress somebody wants to hear of."""
 
-    job: Job
-    """As it is now."""
-    address: str
+    key: JobKey
+    job: Job | None = None
+    """As it is now, as far as is known here; None: it was not read yet."""
+    advance: Advance | None = None
+    """What another process told of it last."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is something to tell."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the job has ended, which is told from the outbox."""
+    """Set when the job has ended, which is told from the outbox, or is not to be told of here any more."""
     silent: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nothing is being told any more."""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it was begun anew since it was read, or was not read yet."""
+        return self.advance is not None and (self.job is None or self.job.token < self.advance.token)
+
+    def hear(self, job: Job) -> None:
+        """Take its newest state."""
+        self.job = job
+        self.news.set()
+
+    def advance_to(self, advance: Advance) -> None:
+        """Take how far it is."""
+        self.advance = advance
+        if self.job is not None:
+            self.job = advance.applied(self.job)
+        self.news.set()
+
+    def read(self, found: Job) -> None:
+        """Take what the ledger has, which may be older than what was heard."""
+        job = found if self.advance is None else self.advance.applied(found)
+        if job.status != "running" or (self.advance is not None and job.token < self.advance.token):
+            self.end()
+        elif self.job is None or (self.job.token, self.job.updated) < (job.token, job.updated):
+            self.job = job
+
+    def end(self) -> None:
+        """Have it followed no more."""
+        self.over.set()
+        self.news.set()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -182,11 +184,12 @@ def encodable(text: str) -> str:
 
 
 _NAMED = r"[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|signature|credential|authorization)[\w.-]*"
+# A text may have megabytes without a blank: no pattern tries anew at each character of a word.
 _SECRETS = (
-    (re.compile(r"(\w+://)[^/\s@]+@"), r"\1***@"),
+    (re.compile(r"(?<=://)[^/\s@]+@"), "***@"),
     (re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)\b(['\"]?\s*[:=]\s*).+"), r"\1\2***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
-    (re.compile(rf"(?i)\b({_NAMED})=(?!=)\s*[^\s&;,)]+"), r"\1=***"),
+    (re.compile(rf"(?i)(?<![\w.-])({_NAMED}|sig)=(?!=)\s*[^\s&;,)]+"), r"\1=***"),
     (re.compile(rf"(?i)(['\"]{_NAMED}['\"]\s*:\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,}}]+)"), r"\1***"),
     (re.compile(r"(?i)\b(password|passwd|secret)(\s*:\s*)\S+"), r"\1\2***"),
 )
@@ -197,3 +200,12 @@ def without_secrets(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print the stack trace of what foreign code has raised, as Python does, but without secrets.
+
+    What is printed to standard error is a job's log, which whoever sees the job may read.
+    """
+    sys.stderr.write("".join(map(without_secrets, traceback.format_exception(error))))
+    sys.stderr.flush()

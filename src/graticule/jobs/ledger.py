@@ -75,7 +75,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     kind: NoticeKind
     address: str
     host: str
-    """Host of the address: no more than so many deliveries go to one at once."""
+    """Host and port of the address: no more than so many deliveries go to one at once. Older rows have no port."""
     status: Literal["waiting", "delivered", "undelivered"] = "waiting"
     """``undelivered``: given up; `last_error` says why."""
     created: int = 0
@@ -145,6 +145,8 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     progress: int
     message: str
     updated: int
+    told: bool = False
+    """Whether somebody is to be told of it: the process that leads does that."""
 
     @property
     def key(self) -> JobKey:
@@ -155,7 +157,7 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         """Return how far a running job is."""
         return cls(
             workspace=job.workspace, job=job.id, token=job.token, progress=job.progress, message=job.message,
-            updated=job.updated,
+            updated=job.updated, told=bool(job.subscriber) and job.subscribed("inProgress") is not None,
         )  # fmt: skip
 
     def applied(self, job: Job) -> Job:

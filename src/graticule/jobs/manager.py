@@ -61,6 +61,7 @@ from graticule.ogc.processes import LABEL, MOST_LABELS, Execute
 from graticule.processes.catalog import Catalog, Offer
 from graticule.processes.inputs import ReferencePolicy
 from graticule.processes.limits import limit_faults
+from graticule.processes.secrets import mask_faults
 
 _CHANGED = ("process", "version", "requires", "request", "subscriber", "base", "updated", "sources", "labels")
 """What another request makes of a created job; its identifier, its owner and its beginning stay."""
@@ -307,6 +308,7 @@ class JobManager:
         unknown = {fault.pointer for fault in faults}
         checked = await aside(len(request.body), offer.checker.check, execute.inputs, execute.outputs, policy)
         faults += [fault for fault in checked if fault.pointer not in unknown]
+        faults += mask_faults(execute.inputs, offer.description)
         if execute.limits is not None:
             faults += limit_faults(execute.limits, offer.limits)
         faults += _label_faults(execute.labels or ())

@@ -33,6 +33,7 @@ from graticule.ogc.prov import (
     RelationKind,
     Typed,
 )  # fmt: skip
+from graticule.processes.secrets import MASK, hides
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ def provenance_of(job: Job, base: str, description: ProcessDescription | None) -
     base : str
         Address of the service; all names and locations begin with it.
     description : ProcessDescription, optional
-        Says which inputs have several values; None: the process is not offered any more.
+        Says which inputs have several values and which are secrets; None: the process is not offered any more.
 
     Raises
     ------
@@ -161,7 +162,9 @@ class _Writer:
 
     def _tell_of_input(self, entity: Name, name: str, given: bytes) -> None:
         described = self.description.inputs.get(name) if self.description is not None else None
-        if given.startswith(b"[") and (described is None or described.is_list):
+        if hides(self.description, name):  # neither its checksum nor its size: what is short could be guessed by them
+            self._entity(entity, name, _ARTIFACT, (VALUE, Typed(MASK)))
+        elif given.startswith(b"[") and described is not None and described.is_list:
             values = _values.decode(given)
             self._entity(entity, name, _ARTIFACT, _COLLECTION, _count(values), *_checksum(given))
             self._tell_of_members(entity, name, [_given(bytes(value)) for value in _shown(values)])

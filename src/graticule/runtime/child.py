@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
@@ -29,7 +28,7 @@ import msgspec
 
 from graticule import plugins
 from graticule.errors import GraticuleError, InvalidInputs, PluginNotLoaded, ProcessFault
-from graticule.jobs.failures import encodable, shortened
+from graticule.jobs.failures import encodable, print_traceback, shortened
 from graticule.jobs.job import STEPS, Failure, Fault, Manifest, Step
 from graticule.jobs.messages import (
     READ,
@@ -372,11 +371,11 @@ def describe(ref: ProcessRef, pid: int = 0) -> Described:
         processes = load_processes(ref)
     except PluginNotLoaded as error:
         _end_if_forked(pid, error)
-        traceback.print_exc()
+        print_traceback(error)
         return Described(ref=ref, error=error.reason)
     except BaseException as error:  # noqa: BLE001 - edge: foreign code may raise anything on import
         _end_if_forked(pid, error)
-        traceback.print_exc()
+        print_traceback(error)
         return Described(ref=ref, error=f"{type(error).__name__}: {error}")
     documents, fresh, limits, requires, reasons = [], [], [], [], []
     for process in processes:
@@ -390,7 +389,7 @@ def describe(ref: ProcessRef, pid: int = 0) -> Described:
             reasons.append(error.reason)
         except BaseException as error:  # noqa: BLE001 - edge: a description may be computed by foreign code
             _end_if_forked(pid, error)
-            traceback.print_exc()
+            print_traceback(error)
             reasons.append(f"{getattr(process, 'id', type(process).__name__)}: {type(error).__name__}: {error}")
     return Described(
         ref=ref, documents=documents, fresh=fresh, limits=limits, requires=requires, error="; ".join(reasons)
@@ -427,7 +426,7 @@ def failure_of(error: BaseException, step: Step = "run") -> Failure:
     if isinstance(error, PluginNotLoaded):
         return Failure(cause="plug-in", detail=text, kind=kind, step=step)
     with contextlib.suppress(OSError):  # the disk may be full
-        traceback.print_exc()
+        print_traceback(error)
     if isinstance(error, MemoryError):
         return Failure(cause="out of memory", detail="the process ran out of memory", kind=kind, step=step)
     if isinstance(error, SystemExit):

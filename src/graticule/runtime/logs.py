@@ -16,6 +16,7 @@ from typing import Any, Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from graticule.jobs.failures import without_secrets
 from graticule.jobs.job import Job
 
 LogFormat = Literal["console", "json"]
@@ -41,12 +42,6 @@ _HIDDEN = "********"
 _SECRET_FIELDS = frozenset(
     {"authorization", "proxy-authorization", "proxy_authorization", "cookie", "set-cookie", "token", "password",
      "secret", "signature", "access_key", "secret_key", "session_token"}
-)  # fmt: skip
-_SECRET_TEXT = (
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), _HIDDEN),
-    (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{4,}"), rf"\1\2{_HIDDEN}"),
-    (re.compile(r"(?i)\b((?:x-amz-)?(?:signature|credential|security-token)|sig|token|password|secret)=[^&\s\"']+"),
-     rf"\1={_HIDDEN}"),
 )  # fmt: skip
 _JOB = re.compile(r"\bjob ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 
@@ -125,9 +120,7 @@ def _without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> 
         if name.lower() in _SECRET_FIELDS:
             event[name] = _HIDDEN
         elif isinstance(value, str):
-            for pattern, instead in _SECRET_TEXT:
-                value = pattern.sub(instead, value)  # noqa: PLW2901 - each takes out what the one before has left
-            event[name] = value
+            event[name] = without_secrets(value)
     return event
 
 

@@ -183,8 +183,7 @@ class Parts:
             self._in_background(self._obey())
         if news.kind not in ("waiting", "held"):
             self.engine.elsewhere.hear(news)
-        if news.kind in ("ended", "missed"):
-            self.callbacks.look()
+        self.callbacks.hear(news)
 
     async def hold(self, hold: Hold) -> None:
         """Hold something back."""

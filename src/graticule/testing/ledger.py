@@ -491,7 +491,7 @@ class LedgerContract:
         await ended(ledger, watched("busy"))
         other = await ended(ledger, watched("other", Subscriber(success_uri="http://free.example:81/told")))
 
-        assert await ledger.due(at=NOON, limit=5, without_hosts=["told.example"]) == [other]
+        assert await ledger.due(at=NOON, limit=5, without_hosts=["told.example:443"]) == [other]
 
     async def test_a_notice_that_was_put_off_is_due_later(self, ledger: Ledger) -> None:
         notice = await ended(ledger, watched("j1"))

@@ -369,14 +369,14 @@ COMPONENTS: dict[str, Schema] = {
         "type": "object",
         "description": "Members to change in what a created job was sent with (RFC 7396); null removes one.",
     },
-    "jobInputs": _object(_SENT, ["inputs", "outputs"], description="What a job was sent with."),
+    "jobInputs": _object(_SENT, ["inputs", "outputs"], description="What a job was sent with; secrets are masked."),
     "jobDefinition": {
         "description": "What a job was sent with: as it was sent, or a document of its own (profile `job-definition`).",
         "anyOf": [
             _object(
                 {"process": _text("Address of the process, or its identifier.")},
                 ["process"],
-                description="As it was sent, but for the secrets of its subscriber.",
+                description="As it was sent, but for secrets: those of its inputs are masked.",
             ),
             _object({"entity": _text("Address of the process."), **_SENT}, ["entity", "inputs", "outputs"]),
         ],

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import operator
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +21,7 @@ from graticule.data.post import ReceiverPolicy, Unsent, post
 from graticule.jobs.agent import now
 from graticule.jobs.callbacks import Callbacks, Pace
 from graticule.jobs.job import Job, NoticeKind
-from graticule.jobs.ledger import Notice
+from graticule.jobs.ledger import Advance, News, Notice
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.jobs.subscriptions import Message
 from graticule.ogc.processes import Subscriber
@@ -282,7 +285,7 @@ async def test_a_slow_receiver_keeps_nobody_else_waiting(
 
 async def test_a_host_that_fails_is_left_alone_and_then_asked_once(ledger: SqliteLedger, subscriber: Receiver) -> None:
     subscriber.statuses["/success"] = [500] * 9
-    pace = Pace(retries=(0.05,) * 20, jitter=0, failures=3, rest=0.15, at_once_per_host=1)
+    pace = Pace(retries=(0.05,) * 20, jitter=0, failures=3, rest=0.15, gap=0.05, at_once_per_host=1)
     callbacks = Callbacks(ledger, partial(post, policy=HERE), pace)
     jobs = [watched(subscriber, f"j{number}", success_uri="/success") for number in range(10)]
     for job in jobs:
@@ -301,11 +304,13 @@ async def test_a_host_that_fails_is_left_alone_and_then_asked_once(ledger: Sqlit
     await callbacks.close()
 
 
-async def test_each_notice_for_a_dead_host_is_given_up_though_the_host_is_asked_seldom(
+async def test_no_notice_for_a_dead_host_is_given_up_without_a_request_of_its_own(
     ledger: SqliteLedger, subscriber: Receiver
 ) -> None:
-    subscriber.statuses["/success"] = [503] * 99
-    callbacks = Callbacks(ledger, partial(post, policy=HERE), Pace(retries=(0.05,) * 3, jitter=0, failures=3, rest=0.1))
+    subscriber.statuses["/success"] = [503] * 999
+    counted: Counter[str] = Counter()
+    pace = Pace(retries=(0.05,) * 3, jitter=0, failures=3, rest=0.2, gap=0.02)
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), pace, count=lambda status: counted.update([status]))
     jobs = [watched(subscriber, f"j{number:02}", success_uri="/success") for number in range(30)]
     for job in jobs:
         await ledger.add(job)
@@ -314,10 +319,54 @@ async def test_each_notice_for_a_dead_host_is_given_up_though_the_host_is_asked_
 
     for job in jobs:
         notice = await settled(ledger, job, lambda notice: notice.status == "undelivered")
-        assert notice.attempts == 4
-        assert "it answered 503" in notice.last_error
+        assert (notice.attempts, notice.last_error) == (4, "it answered 503")
 
-    assert len(subscriber.told) < 30
+    asked = Counter(told.document["job"] for told in subscriber.told)
+    assert set(asked) == {job.id for job in jobs}
+    assert sum(asked.values()) < 60  # of 120 attempts, most of which cost it nothing
+    moments = [told.moment for told in subscriber.told][10:]
+    assert all(after - before >= pace.gap * 0.9 for before, after in itertools.pairwise(moments))
+    assert counted == {"waiting": 90, "undelivered": 30}
+    await callbacks.close()
+
+
+async def test_a_dead_receiver_is_no_trouble_of_another_one_on_the_same_host(
+    ledger: SqliteLedger, subscriber: Receiver
+) -> None:
+    pace = Pace(retries=(60,), jitter=0, failures=1, rest=60)
+    with receiver() as dead:
+        dead.statuses["/success"] = [500]
+        callbacks = Callbacks(ledger, partial(post, policy=HERE), pace)
+        callbacks.start(document)
+        for where, name in ((dead, "dead"), (subscriber, "well")):
+            job = watched(where, name, success_uri="/success")
+            await ledger.add(job)
+            await end(ledger, callbacks, job)
+            await heard(where, "/success")
+
+        assert (await settled(ledger, job, lambda notice: notice.status == "delivered")).attempts == 1
+        await callbacks.close()
+
+
+async def test_notices_that_an_older_version_left_are_told(
+    ledger: SqliteLedger, subscriber: Receiver, tmp_path: Path
+) -> None:
+    jobs = [watched(subscriber, f"j{number}", success_uri="/success") for number in range(9)]
+    subscriber.statuses["/success"] = [503] * 4
+    for job in jobs:
+        await ledger.add(job)
+        await ledger.finish(job.moved_to("successful", at=now()))
+    with contextlib.closing(sqlite3.connect(tmp_path / "graticule.db")) as database, database:
+        kept = {row[0] for row in database.execute("SELECT host FROM outbox")}
+        database.execute("UPDATE outbox SET host='127.0.0.1'")
+    pace = Pace(retries=(0.05,) * 9, jitter=0, failures=2, rest=0.1, gap=0.02, at_once=4)
+    callbacks = Callbacks(ledger, partial(post, policy=HERE), pace)
+    callbacks.start(document)
+
+    for job in jobs:
+        await settled(ledger, job, lambda notice: notice.status == "delivered")
+
+    assert kept == {f"127.0.0.1:{subscriber.port}"}
     await callbacks.close()
 
 
@@ -462,3 +511,116 @@ async def test_progress_that_nobody_takes_is_not_sent_again(callbacks: Callbacks
     await heard(subscriber, "/progress")
     await asyncio.sleep(2 * QUICK.progress)
     assert len(subscriber.told) == 1
+
+
+# --- progress of jobs that other processes run -----------------------------------------------------------------------
+
+
+def advanced(job: Job, progress: int) -> News:
+    """Return what another process tells of a job that has come so far."""
+    further = msgspec.structs.replace(job, progress=progress, updated=job.updated + progress)
+    return News("advanced", job.key, Advance.of(further))
+
+
+async def test_who_leads_tells_of_a_job_that_another_process_runs(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress", success_uri="/success")
+    await ledger.add(job)
+    for times, percent in ((1, 10), (2, 20), (3, 40)):
+        callbacks.hear(advanced(job, percent))
+        await heard(subscriber, "/progress", times)
+    await ledger.finish(job.moved_to("successful", at=NOON))
+
+    callbacks.hear(News("ended", job.key))
+    callbacks.hear(advanced(job, 60))
+
+    await heard(subscriber, "/success")
+    await asyncio.sleep(0.1)
+    callbacks.hear(advanced(job, 80))
+    await asyncio.sleep(2 * QUICK.progress)
+    assert [told.document["progress"] for told in subscriber.told] == [10, 20, 40, 100]
+    assert [told.path for told in subscriber.told][-1] == "/success"
+    assert len({told.headers["webhook-id"] for told in subscriber.told}) == 4
+
+
+async def test_a_job_that_ends_while_it_is_looked_at_is_told_of_by_its_end_alone(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress", success_uri="/success")
+    await ledger.add(job)
+    kept = ledger.finish(job.moved_to("successful", at=NOON))
+
+    callbacks.hear(advanced(job, 10))
+    callbacks.hear(News("ended", job.key))
+    await kept
+    callbacks.hear(News("ended", job.key))
+
+    await heard(subscriber, "/success")
+    await asyncio.sleep(2 * QUICK.progress)
+    assert [told.path for told in subscriber.told] == ["/success"]
+
+
+async def test_a_job_that_was_begun_anew_elsewhere_is_told_of_as_it_is_then(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress")
+    await ledger.add(job)
+    callbacks.hear(advanced(job, 50))
+    await heard(subscriber, "/progress")
+    waiting = await ledger.move(job.key, lambda job: job.moved_to("accepted", at=NOON, progress=0))
+    again = await ledger.move(job.key, lambda job: job.moved_to("running", at=NOON))
+
+    callbacks.hear(advanced(again, 5))
+
+    documents = await heard(subscriber, "/progress", 2)
+    assert waiting.token < again.token
+    assert [document["progress"] for document in documents] == [50, 5]
+
+
+async def test_who_does_not_lead_tells_nobody_of_progress(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = watched(subscriber, "own", in_progress_uri="/own")
+    other = watched(subscriber, "other", in_progress_uri="/other")
+    await ledger.add(own)
+    await ledger.add(other)
+    with monkeypatch.context() as follower:
+        follower.setattr(ledger, "leads", False)
+        callbacks.began(own)
+        callbacks.progressed(at(own, 20))
+        callbacks.hear(advanced(other, 20))
+        await asyncio.sleep(0.2)
+    before = list(subscriber.told)
+
+    callbacks.progressed(msgspec.structs.replace(at(own, 25), updated=own.updated + 1))
+    callbacks.hear(advanced(other, 25))
+
+    assert before == []
+    assert [(await heard(subscriber, path))[0]["progress"] for path in ("/own", "/other")] == [25, 25]
+
+
+async def test_who_may_have_lost_the_lead_tells_of_nothing_until_there_are_news(
+    ledger: SqliteLedger, callbacks: Callbacks, subscriber: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = watched(subscriber, in_progress_uri="/progress")
+    await ledger.add(job)
+    callbacks.hear(advanced(job, 10))
+    await heard(subscriber, "/progress")
+
+    callbacks.hear(advanced(job, 12))  # it would be told after a while
+    callbacks.hear(News("missed"))
+    await asyncio.sleep(2 * QUICK.progress)
+    before = len(subscriber.told)
+    callbacks.hear(advanced(job, 30))
+
+    assert before == 1
+    assert [document["progress"] for document in await heard(subscriber, "/progress", 2)] == [10, 30]
+
+
+async def test_news_of_jobs_that_nobody_subscribed_to_are_not_for_who_leads(subscriber: Receiver) -> None:
+    silent = watched(subscriber, success_uri="/success")
+
+    assert not Advance.of(running("j2")).told
+    assert not Advance.of(silent).told
+    assert Advance.of(watched(subscriber, in_progress_uri="/progress")).told

@@ -84,6 +84,16 @@ def verify(secret: str, headers: dict[str, str], sent: Message) -> Any:
         ("https://[::1]/x", "private"),
         ("http://169.254.169.254/latest", "private"),
         ("https://told.example:25/x", "port"),
+        ("https://told.example:0/x", "port 0"),
+        ("https://127.0.0.1/x", "only public ones are told"),
+        ("ftp://told.example/x", "only http and https are told"),
+        ("https://①②⑦.⓪.⓪.①/x", "valid name"),
+        ("https://127。0。0。1/x", "plain digits"),
+        ("https://lOcalhost。/x", "private"),
+        ("https://…/x", "valid name"),
+        ("https://☃.example/x", "valid name"),
+        ("https://told..example/x", "valid name"),
+        (f"https://{'a' * 64}.example/x", "63"),
         ("https://me:secret@told.example/x", "password"),
     ],
 )
@@ -94,6 +104,17 @@ def test_an_address_that_cannot_be_told_is_a_fault_at_its_place(address: str, wo
 
     assert fault.pointer == "/subscriber/failedUri"
     assert word in fault.message
+
+
+@pytest.mark.parametrize(
+    "address", ["https://①②⑦.⓪.⓪.①/", "https://…/", "https://told.example:0/", "http://127.0.0.1:0/", "https://a..b/"]
+)
+def test_an_address_that_can_never_work_is_refused_whatever_is_allowed(address: str) -> None:
+    everything = ReceiverPolicy(allow_private_addresses=True, allow_http=True)
+
+    (fault,) = check_addresses(Subscriber(in_progress_uri=address), everything)
+
+    assert fault.pointer == "/subscriber/inProgressUri"
 
 
 def test_each_address_is_checked() -> None:
@@ -110,6 +131,9 @@ def test_each_address_is_checked() -> None:
         ("https://told.example/x?key=1", ELSEWHERE),
         ("https://told.example:8443/", ELSEWHERE),
         ("https://9.9.9.9:443", ELSEWHERE),
+        ("https://münchen.example/x", ELSEWHERE),
+        ("https://told.example./x", ELSEWHERE),
+        ("https://some_host.example/x", ELSEWHERE),
         ("http://told.example:8080/", ReceiverPolicy(allow_http=True)),
         ("http://127.0.0.1:8080/", ReceiverPolicy(allow_private_addresses=True)),
         ("http://localhost:81/", ReceiverPolicy(allowed_hosts=frozenset({"localhost"}))),

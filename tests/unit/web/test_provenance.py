@@ -40,6 +40,15 @@ MANIFEST: Manifest = {
     ),
     "nothing": StoredOutput(values=[]),
 }
+SEVERAL = ("several", "numbers")
+ECHO = ProcessDescription(
+    id="echo",
+    version="1.0.0",
+    inputs={
+        name: Input(schema={}, max_occurs="unbounded" if name in SEVERAL else 1)
+        for name in (*msgspec.json.decode(REQUEST)["inputs"], *SEVERAL)
+    },
+)
 
 
 def job(**changes) -> Job:
@@ -79,13 +88,13 @@ def graph(content: bytes, form: str) -> rdflib.Graph:
     return rdflib.Graph().parse(data=content, format=form)
 
 
-def rdf(ended: Job, description: ProcessDescription | None = None) -> rdflib.Graph:
+def rdf(ended: Job, description: ProcessDescription | None = ECHO) -> rdflib.Graph:
     return graph(turtle(provenance_of(ended, BASE, description)), "turtle")
 
 
 @JOBS
 def test_the_forms_of_prov_read_back_as_one_document(ended):
-    told = provenance_of(ended, BASE, None)
+    told = provenance_of(ended, BASE, ECHO)
 
     document = read(prov_json(told), "json")
     assert len(document.get_records()) > 10
@@ -95,7 +104,7 @@ def test_the_forms_of_prov_read_back_as_one_document(ended):
 
 @JOBS
 def test_the_forms_of_rdf_read_back_as_one_graph(ended):
-    told = provenance_of(ended, BASE, None)
+    told = provenance_of(ended, BASE, ECHO)
 
     first = graph(turtle(told), "turtle")
     assert len(first) > 50
@@ -105,7 +114,7 @@ def test_the_forms_of_rdf_read_back_as_one_graph(ended):
 
 @JOBS
 def test_the_graph_has_all_that_the_document_of_prov_has_as_rdf(ended):
-    told = provenance_of(ended, BASE, None)
+    told = provenance_of(ended, BASE, ECHO)
 
     theirs = graph(read(prov_json(told), "json").serialize(format="rdf", rdf_format="turtle"), "turtle")
     # The library writes places as texts; in PROV-O they are things.
@@ -117,7 +126,7 @@ def test_the_graph_has_all_that_the_document_of_prov_has_as_rdf(ended):
 
 
 def test_reading_json_ld_needs_no_network():
-    document = msgspec.json.decode(prov_jsonld(provenance_of(job(), BASE, None)))
+    document = msgspec.json.decode(prov_jsonld(provenance_of(job(), BASE, ECHO)))
 
     assert all(isinstance(context, dict) for context in document["@context"])
 
@@ -199,6 +208,14 @@ def test_of_very_many_values_only_the_number_is_told():
     assert (collection, PROV.hadMember, None) not in told
 
 
+def test_what_nobody_knows_to_be_no_secret_is_hidden():
+    told = prov_json(provenance_of(job(), BASE, None))
+
+    inputs = [one for name, one in msgspec.json.decode(told)["entity"].items() if name.startswith("job:input-")]
+    assert {one["prov:value"] for one in inputs} == {"********"}
+    assert {frozenset(one) for one in inputs} == {frozenset({"prov:label", "prov:type", "prov:value"})}
+
+
 def test_a_failed_job_says_why():
     told = rdf(failed())
 
@@ -224,4 +241,4 @@ def test_a_job_that_never_began_has_no_times_and_used_nothing():
 @pytest.mark.parametrize("status", ["created", "accepted", "running"])
 def test_a_job_that_has_not_ended_has_no_provenance(status):
     with pytest.raises(ProvenanceMissing):
-        provenance_of(job(status=status), BASE, None)
+        provenance_of(job(status=status), BASE, ECHO)

@@ -17,10 +17,10 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
+from graticule.data.post import receiver_of
 from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
@@ -237,7 +237,7 @@ def _notify(db: Connection, jobs: Iterable[Job]) -> None:
         notice = job.end_notice() if job.ended else None
         if notice is not None:
             kind, address = notice
-            host, at = urlsplit(address).hostname or "", job.finished
+            host, at = receiver_of(address), job.finished
             db.execute(_NOTIFY, (job.workspace, job.id, kind, address, host, at, at, at))
 
 

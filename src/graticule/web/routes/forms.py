@@ -31,6 +31,7 @@ from graticule.errors import (
 from graticule.jobs.job import Job
 from graticule.ogc.processes import Execute, ProcessDescription, WantedOutput
 from graticule.processes.catalog import Offer
+from graticule.processes.secrets import hides
 from graticule.web import pages
 from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
 from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, workspace_of
@@ -69,7 +70,10 @@ async def show_form(request: Request) -> Response:
     faults = [Fault(fault.pointer, fault.message) for fault in failure.faults] if failure is not None else []
     # Own files are found below the address that this visitor uses, which need not be that of whoever sent the job.
     here, there = (f"{base}/files/".encode() for base in (base_of(request), job.base))
-    form = filled_form(description, _execute.decode(job.request.replace(there, here)).inputs, faults)
+    inputs = _execute.decode(job.request.replace(there, here)).inputs
+    # A secret is not shown again, so whoever sends the job again by its form enters it again.
+    open_inputs = {name: given for name, given in inputs.items() if not hides(description, name)}
+    form = filled_form(description, open_inputs, faults)
     return _page(request, description, form, 200)
 
 

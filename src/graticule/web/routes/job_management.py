@@ -40,6 +40,7 @@ from graticule.jobs.subscriptions import Subscription
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobDefinition, JobInputs
 from graticule.ogc.processes import Execute, JobRequest
+from graticule.processes.secrets import hides, shown_inputs
 from graticule.web.documents import result_types
 from graticule.web.merge_patch import merge_patch
 from graticule.web.negotiation import choose, media_type_of, profile_uri, wanted_media_type, wanted_profiles
@@ -118,6 +119,7 @@ _CHANGED_ANSWER = Answer(
     status=200, description="The job as it is now.", content=((JSON, "statusInfo"), (HTML, "")), headers=("Location",)
 )
 _decode_request = msgspec.json.Decoder(JobRequest)
+_NOTHING = msgspec.Raw(b"{}")
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -276,7 +278,7 @@ _NO_MODE = Mode(waits=False, timeout=0, applied=())
     problems=(*_GONE, InvalidParameter, NotAcceptable),
 )
 async def get_definition(request: Request) -> Response:
-    """Return the request that a job was made by, as it was sent; ready to be sent to the list of jobs again."""
+    """Return the request that a job was made by, as it was sent but for secrets, which are masked."""
     check_parameters(request.query_params, "f", several=PROFILES)
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
     wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
@@ -284,7 +286,7 @@ async def get_definition(request: Request) -> Response:
     if wanted != HTML and _DEFINITION in profiles_of(request):
         document = JobDefinition(entity=process, **_sent(request, job))
         return answer(request, document, page="sent", profile=_DEFINITION)
-    body = _with_process(job.request or b"{}", process)
+    body = _with_process(_as_shown(request, job), process)
     if wanted == HTML:
         lede = "What the job was sent with."
         return answer(request, msgspec.json.decode(body), page="sent", job=job.id, title="Definition", lede=lede)
@@ -299,7 +301,7 @@ async def get_definition(request: Request) -> Response:
     problems=(*_GONE, InvalidParameter, NotAcceptable),
 )
 async def get_inputs(request: Request) -> Response:
-    """Return the inputs of a job as they were sent, and which outputs are wanted of it."""
+    """Return the inputs of a job as they were sent, secrets masked, and which outputs are wanted of it."""
     check_parameters(request.query_params, "f", several=PROFILES)
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
     document = JobInputs(**_sent(request, job))
@@ -314,8 +316,8 @@ async def get_inputs(request: Request) -> Response:
 
 
 def _sent(request: Request, job: Job) -> dict[str, Any]:
-    """Return what a job was sent with, not a digit of it changed."""
-    members = _decode_members.decode(job.request or b"{}")
+    """Return what a job was sent with, not a digit of it changed but for secrets."""
+    members = _decode_members.decode(_as_shown(request, job))
     return {
         "inputs": members.get("inputs", {}),
         "outputs": _wanted_outputs(request, job, members.get("outputs")),
@@ -325,6 +327,17 @@ def _sent(request: Request, job: Job) -> dict[str, Any]:
             Link(href=f"{base_of(request)}/jobs/{job.id}", rel="up", type=JSON, title="The job"),
         ],
     }
+
+
+def _as_shown(request: Request, job: Job) -> bytes:
+    """Return the request of a job with its secrets masked; without any, byte for byte as it came."""
+    offer = workspace_of(request).processes.find(job.process)
+    description = offer.description if offer is not None else None
+    members = _decode_members.decode(job.request or b"{}")
+    inputs = _decode_members.decode(members.get("inputs", _NOTHING))
+    if not any(hides(description, name) for name in inputs):
+        return job.request or b"{}"
+    return msgspec.json.encode({**members, "inputs": shown_inputs(inputs, description)})
 
 
 def _wanted_outputs(request: Request, job: Job, named: msgspec.Raw | None) -> Any:

@@ -39,6 +39,7 @@ from graticule.ogc.common import HTML, JSON, Link
 from graticule.ogc.jobs import JobList, JobStatus, StatusInfo
 from graticule.ogc.operations import HIGHEST_PRIORITY, Priority
 from graticule.ogc.processes import LABEL, Execute
+from graticule.processes.secrets import shown_inputs
 from graticule.web import pages
 from graticule.web.documents import Results, moment, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
@@ -375,9 +376,11 @@ async def _shown(request: Request, job: Job) -> dict[str, Any]:
     """Return what the page of a job shows besides its status."""
     shown = await exhibits(_results_of(request, job)) if job.status == "successful" else []
     notices = await workspace_of(request).jobs.notices(job.id) if job.subscriber else []
+    offer = workspace_of(request).processes.find(job.process)
+    description = offer.description if offer is not None else None
     return {
         "exhibits": lambda: shown,
-        "inputs": lambda: _execute.decode(job.request).inputs if job.request else {},
+        "inputs": lambda: shown_inputs(_execute.decode(job.request).inputs, description) if job.request else {},
         "log": await _tail(request, job),
         "keeping": job.keeping,
         "notifications": lambda: msgspec.to_builtins(notifications(notices, base_of(request))),
