@@ -477,10 +477,19 @@ class RequestFailed(Failed):
 
 
 class LedgerUnavailable(Unavailable):
-    """The ledger of jobs cannot be written; nothing was changed."""
+    """The ledger of jobs cannot be written, or not be read; nothing was changed.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the job ledger cannot be written now ({reason}); nothing was changed, try again later")
+    Parameters
+    ----------
+    reason : str
+        Why, as clients may know it: without addresses and names of the database.
+    reading : bool
+        Whether it was to be read.
+    """
+
+    def __init__(self, reason: str, *, reading: bool = False) -> None:
+        what = f"read now ({reason})" if reading else f"written now ({reason}); nothing was changed"
+        super().__init__(f"the job ledger cannot be {what}; try again later")
         self.reason = reason
 
 
