@@ -520,6 +520,17 @@ class QueueHeld(Unavailable):
         self.reason = reason
 
 
+class TooManyFollowers(Unavailable):
+    """As many clients follow jobs as may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} clients follow the events of jobs, which is the limit; ask for the job's status now and then, or "
+            "come again later"
+        )
+        self.most = most
+
+
 class ShuttingDown(Unavailable):
     """The service is stopping."""
 

@@ -20,7 +20,7 @@ import msgspec
 from graticule.jobs import trees
 from graticule.jobs.cgroups import Group
 from graticule.jobs.executor import Assignment, Ending, Listener
-from graticule.jobs.failures import LimitName, exceeded, tail_of
+from graticule.jobs.failures import LimitName, exceeded, scarcity, tail_of, unhoused
 from graticule.jobs.job import STEPS, Failure, Job, Step
 from graticule.jobs.messages import (
     READ,
@@ -286,6 +286,14 @@ class Child:
         if self.group is not None:
             self.group.kill()
 
+    def unforked(self, error: OSError) -> None:
+        """Give the current job back: there was no process to be had for it."""
+        self.exited.set()
+        if self.why is None and self._current is not None:
+            unbegun, self._current = self._current, None
+            self._executor.unburden(self, unbegun, scarcity(error))
+        self.close()
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -422,7 +430,7 @@ class Child:
             self._executor.paced(self.key, time.monotonic() - self.began)
         else:
             keep = False
-            failure = _unasked(message.failure)
+            failure = _unasked(message.failure, self.log)
             if (better := self.why or self.exceeded()) is not None:
                 failure = msgspec.structs.replace(better, step=failure.step)
             ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
@@ -490,8 +498,10 @@ class Child:
             self.done.set()
 
 
-def _unasked(failure: Failure) -> Failure:
+def _unasked(failure: Failure, log: Path) -> Failure:
     """Return the failure of a job that nobody has stopped."""
+    if not log.exists():
+        return msgspec.structs.replace(unhoused(), step=failure.step)
     if failure.kind != "Dismissed":
         return failure
     detail = "the job ended by SIGTERM, or raised Dismissed by itself: nobody had dismissed it"

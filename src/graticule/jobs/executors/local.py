@@ -11,6 +11,7 @@ import logging
 import math
 import mmap
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from graticule.jobs import trees
 from graticule.jobs.cgroups import Groups
 from graticule.jobs.executor import Assignment, Listener
 from graticule.jobs.executors.job_process import AHEAD, Child, Handed, Key, exceeded_by
-from graticule.jobs.failures import crashed
+from graticule.jobs.failures import crashed, unhoused
 from graticule.jobs.job import Failure, Job
 from graticule.jobs.leftovers import LINKS
 from graticule.jobs.messages import (
@@ -55,6 +56,8 @@ _GRACE = 1.0
 """Seconds between asking a job process to stop and killing it."""
 _FORK_S = 10.0
 """Seconds that the fork server may take for a job process, while it imports something."""
+_FORKSERVER_S = 1.0
+"""Seconds until it is tried again to start a fork server."""
 _STATUS_S = 10.0
 """Seconds until the exit status of a job process that is gone counts as unknown."""
 _AT_ONCE = frozenset({"out of memory", "disk limit"})
@@ -83,6 +86,8 @@ class LocalLimits:
     """What jobs of a kind take at most, lately, for further ones to be handed ahead of their turn."""
     tiny_s: float = _TINY
     """The same while another job process is free."""
+    open_files: int = 0
+    """Files that a job process may have open; 0: as many as the server."""
 
 
 class LocalExecutor:
@@ -129,12 +134,11 @@ class LocalExecutor:
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
         self._linked: set[str] = set()
-        for name in ("jobs", "children", LINKS):
-            (scratch / name).mkdir(parents=True, exist_ok=True)
+        self._place = self._make_folders()
         self._weighing = False
         self._preloaded = False
         self._kills = trees.out_of_memory_kills()
-        self._control, self._forkserver = _start_forkserver(scratch)
+        self._control, self._forkserver = _start_forkserver(scratch, limits.open_files)
         self._loop.add_reader(self._control, self._hear_forkserver)
 
     # --- what an executor does --------------------------------------------------------------------------------------
@@ -158,6 +162,7 @@ class LocalExecutor:
     def start(self, assignment: Assignment, listener: Listener) -> None:
         job = assignment.job
         key = _key_of(assignment)
+        self._keep_folders()
         child = None if assignment.fresh else self._warm(key)
         if child is None:
             self._make_room()
@@ -255,6 +260,25 @@ class LocalExecutor:
         waiting = self._idle.get(key)
         return waiting.pop() if waiting else None
 
+    def _make_folders(self) -> tuple[int, int]:
+        """Make the folders of job processes and jobs; return which one that of the former is."""
+        for name in ("jobs", "children", LINKS):
+            (self._scratch / name).mkdir(parents=True, exist_ok=True)
+        made = (self._scratch / "children").stat()
+        return made.st_dev, made.st_ino
+
+    def _keep_folders(self) -> None:
+        """Make the folders again if somebody has removed them, and let go of those who had their files there."""
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(self._scratch / "children")  # noqa: PTH116 - for each job
+            if (found.st_dev, found.st_ino) == self._place:
+                return
+        log.error("somebody has removed the scratch folder; it is made again")
+        self._place = self._make_folders()
+        for waiting in self._idle.values():
+            for child in list(waiting):
+                self._dismiss_idle(child)
+
     def _make_room(self) -> None:
         """Let go of a waiting job process of another kind, if all places are taken."""
         if len(self._children) < self._limits.workers:
@@ -271,6 +295,8 @@ class LocalExecutor:
         python = shutil.which(key.ref.python) if key.ref.python else ""
         if python is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key.ref.python)
+        if self._forkserver.returncode is not None:
+            raise BlockingIOError(errno.EAGAIN, "the fork server is gone, and no other one could be started")
         self._number += 1
         ours, theirs = socket.socketpair()
         sender, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -278,8 +304,13 @@ class LocalExecutor:
             end.setblocking(False)  # noqa: FBT003 - the standard library's signature
         log = self._scratch / "children" / f"{self._number}.log"
         step = os.memfd_create("step")
-        os.ftruncate(step, 1)
-        child = Child(self, self._number, key, ours, (sender, inbox), mmap.mmap(step, 1), log)
+        try:
+            os.ftruncate(step, 1)
+            shared = mmap.mmap(step, 1)
+        except OSError:  # it takes a descriptor, too
+            os.close(step)
+            raise
+        child = Child(self, self._number, key, ours, (sender, inbox), shared, log)
         self._children[child.number] = self._unforked[child.number] = child
         child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
         door = "" if child.group is None else str(child.group.door)
@@ -307,6 +338,9 @@ class LocalExecutor:
         message = json.loads(data)
         if "forked" in message:
             self._know_pid(self._unforked.pop(message["forked"]), message["pid"])
+        elif "unforked" in message:
+            reason = OSError(message["errno"], os.strerror(message["errno"]))
+            self._unforked.pop(message["unforked"]).unforked(reason)
         else:
             gone = self._by_pid.pop(message["ended"], None)
             if gone is not None:
@@ -330,7 +364,18 @@ class LocalExecutor:
             child.exited.set()
         self._by_pid.clear()
         self._unforked.clear()
-        self._control, self._forkserver = _start_forkserver(self._scratch)
+        self._begin_forkserver()
+
+    def _begin_forkserver(self) -> None:
+        """Start a fork server after another one, as soon as the system lets us."""
+        if self._closed:
+            return
+        try:
+            self._control, self._forkserver = _start_forkserver(self._scratch, self._limits.open_files)
+        except OSError as error:
+            log.error("no fork server can be started yet: %s", error.strerror)  # noqa: TRY400 - that says all
+            self._loop.call_later(_FORKSERVER_S, self._begin_forkserver)
+            return
         self._loop.add_reader(self._control, self._hear_forkserver)
         if self._preloaded:
             self.preload()
@@ -361,11 +406,11 @@ class LocalExecutor:
         """Note that a job is no longer ahead."""
         self._ahead.pop(handed.job.id, None)
 
-    def unburden(self, child: Child, handed: Handed) -> None:
+    def unburden(self, child: Child, handed: Handed, lacking: str = "") -> None:
         """Let go of a child that never got the job it should be running, which is given back."""
         self._leave(handed.job.id)
         child.close()
-        handed.listener.returned(handed.job)
+        handed.listener.returned(handed.job, lacking)
 
     def released(self, child: Child, *, keep: bool) -> None:
         """Keep a child that has ended its job for the next one of its kind, or let it go."""
@@ -395,7 +440,8 @@ class LocalExecutor:
             async with asyncio.timeout(_STATUS_S if child.why is None else 2):
                 await child.exited.wait()
         if child.job is not None:
-            child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
+            gone = self._crashed(child.status) if child.log.exists() else unhoused()
+            child.tell_end(failure=child.why or child.exceeded() or gone)
         with contextlib.suppress(OSError):
             child.log.unlink()
         await asyncio.to_thread(shutil.rmtree, child.home, ignore_errors=True)
@@ -531,7 +577,7 @@ def _key_of(assignment: Assignment) -> Key:
     return Key(assignment.ref, assignment.job.version, assignment.job.workspace)
 
 
-def _start_forkserver(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start_forkserver(scratch: Path, open_files: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     call = f"from graticule.runtime.forkserver import main; main({theirs.fileno()}, {_NEEDED!r})"
     code = f"import sys; sys.path[:] = {sys.path!r}; {call}"
@@ -544,6 +590,9 @@ def _start_forkserver(scratch: Path) -> tuple[socket.socket, subprocess.Popen[by
     )
     theirs.close()
     ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    if open_files:  # from outside: job processes that have the module loaded are looked at more closely
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_files, most))
     return ours, process
 
 
