@@ -64,6 +64,10 @@ _AT_ONCE = frozenset({"out of memory", "disk limit"})
 """Causes of a stop that give no such time: what takes more than it may would go on taking it."""
 _LOOK = 0.25
 """Seconds between two looks at the limits of running jobs."""
+_GLANCE, _SOONEST = 0.02, 0.005
+"""Seconds between two looks at what running jobs have printed, and the fewest, for one that is near its limit."""
+_YOUNG = 0.01
+"""Seconds before the first such look at a job."""
 _SHORT = 0.005
 """Seconds that jobs of a kind take at most, lately, for further ones to be handed ahead."""
 _TINY = 0.002
@@ -133,6 +137,7 @@ class LocalExecutor:
         self._stopping: set[asyncio.Task[None]] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
+        self._glancing: asyncio.TimerHandle | None = None
         self._linked: set[str] = set()
         self._place = self._make_folders()
         self._weighing = False
@@ -171,6 +176,8 @@ class LocalExecutor:
         child.begin(Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
             self._watch = self._loop.call_later(_LOOK, self._look)
+        if self._glancing is None:
+            self._glancing = self._loop.call_later(_YOUNG, self._glance)
 
     def watch(self, seconds: float) -> None:
         with contextlib.suppress(OSError):  # it is gone; the next one is told
@@ -238,8 +245,9 @@ class LocalExecutor:
         if self._closed:
             return
         self._closed = True
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._glancing):
+            if timer is not None:
+                timer.cancel()
         for child in list(self._children.values()):
             if child.why is None and child.job is not None:
                 detail = "the server was stopped while the job ran"
@@ -511,6 +519,24 @@ class LocalExecutor:
         if (self._busy or any(self._idle.values())) and not self._closed:
             self._watch = self._loop.call_later(_LOOK, self._look)
 
+    def _glance(self) -> None:
+        """Stop jobs that print more than they may: that fills a disk faster than all else, and is soon looked at."""
+        now, pause = time.monotonic(), _GLANCE
+        for job_id, child in list(self._busy.items()):
+            handed = child.current
+            if handed is None or child.why is not None or now - child.began < _YOUNG:
+                continue
+            if limit := handed.assignment.limits.log_limit_mib:
+                (before, at), size = child.printed, _size_of(child.log)
+                child.printed = (size, now)
+                if size > limit << 20:
+                    self.stop(job_id, exceeded_by(handed, "log_limit_mib", -(-size >> 20)))
+                elif size > before:  # at this pace it takes so long until then
+                    pause = min(pause, ((limit << 20) - size) * (now - at) / (size - before))
+        self._glancing = None
+        if self._busy and not self._closed:
+            self._glancing = self._loop.call_later(max(pause, _SOONEST), self._glance)
+
     def _link(self, job_id: str, child: Child) -> None:
         """Have the log of a job be found by its name when this server is killed, and its job processes with it."""
         if job_id not in self._linked:
@@ -608,6 +634,13 @@ def _overweight(handed: Handed, child: Child, table: trees.Table) -> Failure | N
     if (limit := limits.log_limit_mib) and (used := _folder_mib(Path(handed.folder) / "logs", child.log)) > limit:
         return exceeded_by(handed, "log_limit_mib", used)
     return None
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - many times a second
+    except OSError:
+        return 0
 
 
 def _folder_mib(*places: Path) -> int:
