@@ -306,18 +306,17 @@ class LocalExecutor:
         if self._forkserver.returncode is not None:
             raise BlockingIOError(errno.EAGAIN, "the fork server is gone, and no other one could be started")
         self._number += 1
-        ours, theirs = socket.socketpair()
-        sender, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, sender, inbox):
-            end.setblocking(False)  # noqa: FBT003 - the standard library's signature
         log = self._scratch / "children" / f"{self._number}.log"
-        step = os.memfd_create("step")
-        try:
+        with contextlib.ExitStack() as opened:  # what is open already goes again if there is not enough for all
+            ours, theirs = map(opened.enter_context, socket.socketpair())
+            sender, inbox = map(opened.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            step = os.memfd_create("step")
+            opened.callback(os.close, step)
             os.ftruncate(step, 1)
             shared = mmap.mmap(step, 1)
-        except OSError:  # it takes a descriptor, too
-            os.close(step)
-            raise
+            opened.pop_all()
+        for end in (ours, sender, inbox):
+            end.setblocking(False)  # noqa: FBT003 - the standard library's signature
         child = Child(self, self._number, key, ours, (sender, inbox), shared, log)
         self._children[child.number] = self._unforked[child.number] = child
         child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
