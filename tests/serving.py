@@ -42,6 +42,8 @@ class Server:
         Settings as variables, ``GRATICULE_JOBS__WORKERS``; those of the caller's own environment do not count.
     port : int
         0: a free one.
+    open_files : tuple of int, optional
+        How many files it may have open, and how many it may allow itself; default: as the caller.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Server:
         *,
         environment: Mapping[str, str] | None = None,
         port: int = 0,
+        open_files: tuple[int, int] | None = None,
     ) -> None:
+        self._limited = ["prlimit", f"--nofile={open_files[0]}:{open_files[1]}"] if open_files else []
         self.home = home
         self.arguments = list(arguments)
         self.environment = dict(environment or {})
@@ -85,7 +89,7 @@ class Server:
 
     def start(self) -> Self:
         """Start it and wait for the line with its address."""
-        command = [sys.executable, "-m", "graticule", *self._command()]
+        command = [*self._limited, sys.executable, "-m", "graticule", *self._command()]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRATICULE_")}
         self.home.parent.mkdir(parents=True, exist_ok=True)
         self.url = ""

@@ -477,10 +477,19 @@ class RequestFailed(Failed):
 
 
 class LedgerUnavailable(Unavailable):
-    """The ledger of jobs cannot be written; nothing was changed."""
+    """The ledger of jobs cannot be written, or not be read; nothing was changed.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the job ledger cannot be written now ({reason}); nothing was changed, try again later")
+    Parameters
+    ----------
+    reason : str
+        Why, as clients may know it: without addresses and names of the database.
+    reading : bool
+        Whether it was to be read.
+    """
+
+    def __init__(self, reason: str, *, reading: bool = False) -> None:
+        what = f"read now ({reason})" if reading else f"written now ({reason}); nothing was changed"
+        super().__init__(f"the job ledger cannot be {what}; try again later")
         self.reason = reason
 
 
@@ -509,6 +518,17 @@ class QueueHeld(Unavailable):
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; try again later")
         self.reason = reason
+
+
+class TooManyFollowers(Unavailable):
+    """As many clients follow jobs as may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} clients follow the events of jobs, which is the limit; ask for the job's status now and then, or "
+            "come again later"
+        )
+        self.most = most
 
 
 class ShuttingDown(Unavailable):

@@ -168,11 +168,16 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Seconds that a job may run before it is stopped and failed. 0: no limit."""
 
     disk_limit_mib: Count = 0
-    """MiB that the folder of a running job may hold, results included. 0: no limit."""
+    """MiB that the folder of a running job may hold, results included. 0: no limit.
+
+    It is measured four times a second: until then a job may have written more, which goes with its folder."""
 
     log_limit_mib: Count = 1024
     """MiB that a job may print before it is stopped and failed; one that never stops printing fills the disk. 0: no
-    limit."""
+    limit.
+
+    It is looked at fifty times a second, at logs of steps four times. What comes beyond the limit until then, some tens
+    of MiB of a job that prints as fast as the disk takes it, is cut off before the log is kept."""
 
     recycle_mib: Count = 512
     """MiB by which a kept job process may have grown before it is replaced; libraries leak, slowly. 0: never."""

@@ -6,8 +6,11 @@ Those of this machine hand one job after the other to their job processes, which
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import resource
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -379,6 +382,53 @@ async def test_a_job_process_that_is_gone_before_its_fork_is_told_has_ended_as_i
     ending = await bench.told.hears_the_end_of("deadly")
     assert ending.failure is not None
     assert ending.failure.cause == "process error"
+    await executor.close()
+
+
+async def test_a_job_for_which_there_is_no_process_is_given_back_with_the_reason(tmp_path: Path):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench = Bench(tmp_path, executor)
+    (forkserver,) = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
+
+    real, heard = executor._control, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    executor._control = heard[0]  # no system lets us take its last process away, so its answer is given here
+    bench.start("unbegun")
+    number = json.loads(heard[1].recv(1 << 16))["fork"]
+    heard[1].send(json.dumps({"unforked": number, "errno": errno.EAGAIN}).encode())
+    executor._hear_forkserver()
+    executor._control = real
+
+    assert bench.told.said == [("returned", "unbegun")]
+    assert "TasksMax" in bench.told.lacking
+    assert executor.free == 1
+    assert forkserver.is_running()
+    bench.start("begun")
+    await bench.told.hears_the_end_of("begun")
+    await executor.close()
+    for end in heard:
+        end.close()
+
+
+async def test_a_start_that_fails_for_want_of_descriptors_keeps_none(tmp_path: Path):
+    (tmp_path / "work.py").write_text(PROCESS)
+    executor = LocalExecutor(tmp_path / "scratch", LocalLimits(workers=1))
+    bench, before = Bench(tmp_path, executor), psutil.Process().num_fds()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    try:
+        for more in range(6):  # two pairs of sockets, a byte of memory, and its own descriptor
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+            with pytest.raises(OSError, match="Too many open files"):
+                bench.start(f"job-{more}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert psutil.Process().num_fds() == before
+    assert executor.free == 1
+    bench.start("begun")
+    await bench.told.hears_the_end_of("begun")
     await executor.close()
 
 

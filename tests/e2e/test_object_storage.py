@@ -464,11 +464,14 @@ def test_the_client_follows_to_the_storage_without_its_token(signing: Server, tm
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"SECRET_ACCESS_KEY": "guessed"}, ["storage.secret_access_key", "refuses the key"]),
-        ({"URL": "s3://no-such-bucket"}, ["storage.url", "no-such-bucket"]),
+        ({"SECRET_ACCESS_KEY": "guessed"}, ["storage.secret_access_key", "refuses the key", "SignatureDoesNotMatch"]),
+        ({"ACCESS_KEY_ID": "nobody"}, ["storage.access_key_id", "refuses the key", "XAdminUserNotFound"]),
+        ({"URL": "s3://no-such-bucket"}, ["storage.url", "no-such-bucket", "NoSuchBucket"]),
+        ({"URL": "s3://No_Bucket"}, ["storage.url", "No_Bucket", "InvalidBucketName"]),
+        ({"REGION": "elsewhere-1"}, ["storage.region", "another region", "AuthorizationHeaderMalformed"]),
         ({"ENDPOINT": "http://127.0.0.1:1"}, ["storage.endpoint", "does not answer"]),
     ],
-    ids=["wrong key", "no bucket", "nobody there"],
+    ids=["wrong key", "unknown key", "no bucket", "no name of a bucket", "another region", "nobody there"],
 )
 def test_a_server_that_cannot_use_its_storage_does_not_start(
     object_storage: ObjectStorage, bucket: str, tmp_path: Path, changed: dict[str, str], words: list[str]
@@ -483,6 +486,7 @@ def test_a_server_that_cannot_use_its_storage_does_not_start(
     assert ended.returncode != 0
     last = ended.stderr.strip().splitlines()[-1]
     assert all(word in last for word in words), ended.stderr
+    assert "StringToSign" not in ended.stderr
     assert "Traceback" not in ended.stderr
     assert SECRET_KEY not in ended.stderr
 

@@ -444,12 +444,20 @@ def test_a_database_that_is_gone_for_a_while_loses_no_job(tmp_path: Path) -> Non
             postgres.kill()
             time.sleep(1)  # the first one ends meanwhile
             refused = execute(http, "marking", "respond-async", name="refused", seconds=0, marks=str(marks))
-            reading, ready = http.get(f"/jobs/{jobs[0]}"), http.get("/health/ready")
+            asked = time.monotonic()
+            reading = http.get(f"/jobs/{jobs[0]}")
+            waited, ready = time.monotonic() - asked, http.get("/health/ready")
             postgres.start()
 
             for answer in (refused, reading):
                 assert answer.status_code == 503
                 assert int(answer.headers["retry-after"]) > 0
+            assert "cannot be written" in refused.json()["detail"]
+            assert "cannot be read" in reading.json()["detail"]
+            assert waited < 3, "it is known that nobody answers"
+            for answer in (refused, reading, ready):
+                assert not re.search(rf"\b{postgres.port}\b|127\.0\.0\.1", answer.text)
+            assert f"port {postgres.port}" in server.log, "whoever runs the service is told where"
             assert not ready.json()["parts"]["ledger"]["ok"]
             assert ready.json()["parts"]["ledger"]["reason"]
             assert [ended(http, job)["status"] for job in jobs] == ["successful"] * 2

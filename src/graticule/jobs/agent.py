@@ -27,7 +27,7 @@ import msgspec
 
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
-from graticule.jobs.failures import not_started, tail_of
+from graticule.jobs.failures import not_started, scarcity, tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Hold, Holds
 from graticule.jobs.job import Attempt, Failure, Job, JobKey, Step
@@ -46,6 +46,8 @@ _AGAIN_S = 1.0
 """Seconds until something is tried again that the ledger did not take."""
 _END_AGAIN_S = 0.2
 """As `_AGAIN_S`, for the end of a job: until it is kept, the job is said to run."""
+_SCARCE_S = 2.0
+"""Seconds until a job is begun again after none could be, since the system had nothing left for its process."""
 _NOT_AHEAD_S = 0.5
 """Seconds for which nothing is claimed ahead after a job was that was not short, and had to be given back."""
 _CUT_OFF = 2 / 3
@@ -151,6 +153,8 @@ class Agent:
         """When, by `time.monotonic`, lost jobs may be looked for; never while the ledger is not reached."""
         self.lacking = ""
         """What this machine lacks that every job needs; empty: nothing."""
+        self.scarce = ""
+        """As `lacking`, of what may be there again at any time, as open files: it is tried again and again."""
         self._pace = 0.0
         self._started_work = False
         self._idle = asyncio.Event()
@@ -170,6 +174,17 @@ class Agent:
         elif before and not reason:
             log.warning("jobs are begun again")
             self.wake(look=self._ledger.shared)
+
+    def _wait_for_more(self, reason: str) -> None:
+        """Begin nothing for a moment, since the system has nothing left for a job process."""
+        if not self.scarce:
+            log.error("no job is begun for %g s: %s", _SCARCE_S, reason)
+            asyncio.get_running_loop().call_later(_SCARCE_S, self._try_again)
+        self.scarce = reason
+
+    def _try_again(self) -> None:
+        self.scarce = ""
+        self.wake(look=self._ledger.shared)
 
     # --- admitting --------------------------------------------------------------------------------------------------
 
@@ -203,7 +218,7 @@ class Agent:
 
     def _is_next_in_line(self, job: Job) -> bool:
         """Whether a new job may begin before all others that wait, as far as is known here."""
-        if self._closing or self.lacking or not self.fits(job):
+        if self._closing or self.lacking or self.scarce or not self.fits(job):
             return False
         rules = self.rules.queue
         if self._ledger.shared:  # limits hold for all agents together, and only the ledger can count them
@@ -330,7 +345,7 @@ class Agent:
         look : bool
             Ask a shared ledger even if nobody has said that something waits there.
         """
-        if self._closing or self.lacking or not self._started_work:
+        if self._closing or self.lacking or self.scarce or not self._started_work:
             return
         if self._claiming:
             self._again = True
@@ -450,6 +465,9 @@ class Agent:
         try:
             self._executor.start(assignment, self)
         except OSError as error:
+            if lacking := scarcity(error):
+                self.returned(job, lacking)
+                return
             log.warning("job %s cannot be begun: %s", job.id, error)
             ending = Ending(failure=not_started(error))
             asyncio.get_running_loop().call_soon(self.ended, job, ending)
@@ -491,7 +509,9 @@ class Agent:
         if self._ahead.pop(job.id, None) is not None:
             self._note_begin(self._taken(job))
 
-    def returned(self, job: Job) -> None:
+    def returned(self, job: Job, lacking: str = "") -> None:
+        if lacking:
+            self._wait_for_more(lacking)
         if self._ahead.pop(job.id, None) is not None:
             self._line.push(job, first=True)
             self.wake()

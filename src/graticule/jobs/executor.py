@@ -47,8 +47,16 @@ class Listener(Protocol):
     def began(self, job: Job) -> None:
         """Hear that a job which was started ahead has begun."""
 
-    def returned(self, job: Job) -> None:
-        """Hear that a job which was started, mostly ahead, has not begun and must be started anew."""
+    def returned(self, job: Job, lacking: str = "") -> None:
+        """Hear that a job which was started, mostly ahead, has not begun and must be started anew.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        lacking : str
+            What no job can begin without now, and the remedy; empty: nothing.
+        """
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         """Hear how far a process is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -102,9 +103,33 @@ def exceeded(name: LimitName, *, limits: Limits, most: Limits, process: str, use
 # --- ends without a word ------------------------------------------------------------------------------------------
 
 
+_SCARCE = {
+    errno.EMFILE: "raise its limit of open files (ulimit -n; LimitNOFILE= of a unit), or have fewer clients at once",
+    errno.ENFILE: "raise the machine's limit of open files (fs.file-max)",
+    errno.EAGAIN: "raise its limit of processes (ulimit -u; TasksMax= of a unit; pids of a container)",
+    errno.ENOMEM: "give the machine more memory, or set fewer jobs.workers",
+}
+"""What whoever runs the service can do where the system has nothing left."""
+
+
+def scarcity(error: OSError) -> str:
+    """Say what this server lacks for any job process to start, and the remedy; empty: it is the job's own fault."""
+    if isinstance(error, FileNotFoundError):  # the Python that its process names
+        return ""
+    remedy = _SCARCE.get(error.errno or 0, "see to the folder scratch of the server's home")
+    return f"this server can start no job process now ({error.strerror or type(error).__name__}); {remedy}"
+
+
 def not_started(error: OSError) -> Failure:
-    """Say why no job process could be started: no such Python, no process or descriptor left."""
+    """Say why no job process could be started: no such Python, or nothing left of what every one needs."""
+    if lacking := scarcity(error):
+        return _lost(lacking)
     return Failure(cause="plug-in", detail=f"no job process could be started: {error.strerror or error}")
+
+
+def unhoused() -> Failure:
+    """Say that a job process had no place for its files: whatever it did then is not its fault."""
+    return _lost("somebody has removed the files of the job's process below the server's scratch folder")
 
 
 def crashed(status: int | None, *, memory_was_short: bool) -> Failure:

@@ -294,9 +294,8 @@ class JobManager:
         start: int | None = None
         if offered and slots and agent.pace_s and hold is None:
             start = max(job.not_before, ledger.clock() + int(agent.pace_s * 1e6 * position / slots))
-        return Place(
-            position=position, start=start, offered=offered, held=agent.lacking if hold is None else hold.sentence
-        )
+        held = agent.lacking or agent.scarce if hold is None else hold.sentence
+        return Place(position=position, start=start, offered=offered, held=held)
 
     async def _check(self, process_id: str, request: ExecutionRequest) -> Offer:
         """Return the process that a request is for, if all in it fits; raises NoSuchProcess or InvalidInputs."""

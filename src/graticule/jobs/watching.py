@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator
 
+from graticule.errors import TooManyFollowers
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Advance
 
@@ -51,11 +53,24 @@ class Watch:
 
 
 class Watchers:
-    """All that watch a job here; a listener of the feed of jobs, which costs nothing where nobody watches."""
+    """All that watch a job here; a listener of the feed of jobs, which costs nothing where nobody watches.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most : int
+        How many there may be: each holds a connection and an open file.
+    """
+
+    def __init__(self, most: int = sys.maxsize) -> None:
+        self._most = most
+        self._count = 0
         self._watches: dict[JobKey, set[Watch]] = {}
         self._closed = False
+
+    def check_room(self) -> None:
+        """Raise TooManyFollowers if nobody else may watch."""
+        if self._count >= self._most:
+            raise TooManyFollowers(self._most)
 
     @contextlib.contextmanager
     def watch(self, key: JobKey) -> Iterator[Watch]:
@@ -64,9 +79,11 @@ class Watchers:
         if self._closed:
             watch.end()
         self._watches.setdefault(key, set()).add(watch)
+        self._count += 1
         try:
             yield watch
         finally:
+            self._count -= 1
             watches = self._watches[key]
             watches.discard(watch)
             if not watches:

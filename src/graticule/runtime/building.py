@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,7 @@ from graticule.runtime.health import Health, blocking_probe, disk_probe, ledger_
 from graticule.runtime.home import HomeLock, clear_scratch, database_path, make_home, storage_folder
 from graticule.runtime.logs import EndLog
 from graticule.runtime.metrics import Metrics
+from graticule.runtime.open_files import allow_most
 from graticule.runtime.parts import Parts
 from graticule.runtime.published import find_processes
 from graticule.runtime.references import reference_policy
@@ -80,6 +82,7 @@ async def build_parts(
         If something cannot be used as it is set.
     """
     home = settings.home
+    open_files, before = allow_most()
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     make_home(home)
     lock = HomeLock.take(home)
@@ -88,7 +91,7 @@ async def build_parts(
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
     left = await asyncio.to_thread(clear_scratch, home / "scratch")
-    executor = await _open_executor(home / "scratch", settings.jobs)
+    executor = await _open_executor(home / "scratch", settings.jobs, open_files=before)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
     catalog = Catalog([source], lambda process_id: process_id not in disabled)
@@ -96,7 +99,8 @@ async def build_parts(
     samples, disks = home / "samples", {"home": home, "storage": storage_folder(settings)}
     results = ResultStore(storage, signed_s=settings.storage.signed_urls, shared=ledger.shared)
     logs = Logs(executor.logs_of, results.logs_of, shared=ledger.shared)
-    feed, watchers, holds = Feed(), Watchers(), Holds(ledger)
+    # Each may have a log open beside its connection: half is left for all else.
+    feed, watchers, holds = Feed(), Watchers(most=open_files // 4), Holds(ledger)
     metrics = _metrics(ledger, executor, holds)
     subscriptions, callbacks = _notifications(settings, ledger, metrics)
     for listener in (watchers, metrics, tracing, EndLog() if settings.server.access_log else None, callbacks):
@@ -141,7 +145,7 @@ async def build_parts(
             {
                 "ledger": ledger_probe(ledger),
                 "storage": storage_probe(storage),
-                "executor": blocking_probe(lambda: executor.trouble),
+                "executor": blocking_probe(lambda: executor.trouble or agent.scarce),
                 "disk": disk_probe(disks, settings.storage.min_free_mib),
             }
         ),
@@ -244,7 +248,7 @@ def _uploads_of(settings: Settings, storage: Storage, samples: Path, workspace: 
     return Uploads(storage, f"{workspace}/uploads", staging=staging, samples=samples)
 
 
-async def _open_executor(scratch: Path, jobs: Jobs) -> Executor:
+async def _open_executor(scratch: Path, jobs: Jobs, *, open_files: int) -> Executor:
     limits = LocalLimits(
         workers=jobs.workers,
         recycle_jobs=jobs.recycle_jobs or sys.maxsize,
@@ -252,7 +256,7 @@ async def _open_executor(scratch: Path, jobs: Jobs) -> Executor:
         idle_s=jobs.idle_s,
     )
     if jobs.executor == "local":
-        return LocalExecutor(scratch, limits, find_groups(), adopts=True)
+        return LocalExecutor(scratch, replace(limits, open_files=open_files), find_groups(), adopts=True)
     from graticule.jobs.executors.dask import DaskExecutor, DaskRules
 
     rules = DaskRules(scheduler=jobs.dask_scheduler, workers=jobs.workers, lease_s=jobs.lease_s, keeping=limits)

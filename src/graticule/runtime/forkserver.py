@@ -5,9 +5,9 @@ job processes need (once they are asked for), so that a forked one is warm and s
 
 Over its control socket (SOCK_SEQPACKET, one JSON document a packet) it takes ``{"fork": number, "log": path, "python":
 path, "group": path}`` with what the job process is given open attached, ``{"preload": [module, …]}`` and ``{"watch":
-seconds}``, after which all job processes end if it is not said again; it tells
-``{"forked": number, "pid": pid}`` and ``{"ended": pid, "status": wait status}``. A Python that is named is started in
-the forked process, a control group that is named is entered.
+seconds}``, after which all job processes end if it is not said again; it tells ``{"forked": number, "pid": pid}``, or
+``{"unforked": number, "errno": number}`` if the system let it have no process, and ``{"ended": pid, "status": wait
+status}``. A Python that is named is started in the forked process, a control group that is named is entered.
 
 When the socket closes, the server has ended, perhaps killed. Nothing of its jobs may go on then: everything below this
 process is killed, detached grandchildren too, since it adopts orphans; then it ends.
@@ -122,14 +122,25 @@ def _serve(
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(payload[: child.GIVEN * fds.itemsize])
-    pid = os.fork()
-    if pid == 0:
-        _become_child(control, fds, request, wake)
+    _fork(control, fds, request, pids, wake)
     for fd in fds:
         os.close(fd)
+    return True
+
+
+def _fork(
+    control: socket.socket, fds: Iterable[int], request: dict[str, Any], pids: set[int], wake: tuple[int, int]
+) -> None:  # fmt: skip
+    """Have a job process, and tell its number."""
+    try:
+        pid = os.fork()
+    except OSError as error:  # no process, or no memory, is left
+        _tell(control, {"unforked": request["fork"], "errno": error.errno})
+        return
+    if pid == 0:
+        _become_child(control, fds, request, wake)
     pids.add(pid)
     _tell(control, {"forked": request["fork"], "pid": pid})
-    return True
 
 
 def _become_child(

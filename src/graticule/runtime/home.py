@@ -89,9 +89,17 @@ async def make_samples(folder: Path, executor: Executor) -> None:
     call = "from graticule.processes.samples import generate_samples; generate_samples(Path(sys.argv[1]))"
     code = f"import sys; from pathlib import Path; sys.path[:] = {sys.path!r}; {call}"
     # In a session of its own, so that Ctrl-C does not reach it, and giving way to whoever asks for something meanwhile.
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", f"import os; os.nice(15); {code}", str(unfinished), start_new_session=True
-    )
+    nice = f"import os; os.nice(15); {code}"
+    while True:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", nice, str(unfinished), start_new_session=True
+            )
+        except OSError as error:  # the system has nothing left for a process now
+            log.warning("the sample data cannot be generated yet: %s", error.strerror)
+            await asyncio.sleep(_SAMPLES_WAIT_S)
+        else:
+            break
     try:
         if await process.wait() == 0:
             unfinished.rename(folder)

@@ -37,12 +37,14 @@ class Told:
         self.said: list[tuple[str, str]] = []
         self.progress: list[tuple[int, str]] = []
         self.endings: dict[str, Ending] = {}
+        self.lacking = ""
 
     def began(self, job: Job) -> None:
         self.said.append(("began", job.id))
 
-    def returned(self, job: Job) -> None:
+    def returned(self, job: Job, lacking: str = "") -> None:
         self.said.append(("returned", job.id))
+        self.lacking = lacking
 
     def progressed(self, job: Job, percent: int, message: str) -> None:
         self.said.append(("progressed", job.id))

@@ -84,6 +84,10 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.StorageUnavailable: Problem(503, _own("storage-unavailable"), "Unavailable", {"Retry-After": "5"}),
     errors.TooManyJobs: Problem(429, _own("too-many-jobs"), "Too many jobs wait", {"Retry-After": "5"}),
     errors.QueueHeld: Problem(503, _own("queue-held"), "Held back", {"Retry-After": "30"}),
+    # The connection goes too, else the next one might find none left.
+    errors.TooManyFollowers: Problem(
+        503, _own("too-many-followers"), "Too many follow jobs", {"Retry-After": "10", "Connection": "close"}
+    ),
     errors.ShuttingDown: Problem(503, _own("shutting-down"), "Stopping", {"Retry-After": "5"}),
     errors.InvalidSetting: Problem(500, _own("misconfigured"), "Misconfigured"),
     errors.HomeInUse: Problem(500, _own("misconfigured"), "Misconfigured"),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import time
 from typing import get_args
 
 import pytest
 
-from graticule.jobs.failures import REMEDIES, crashed, exceeded, shortened, tail_of, without_secrets
+from graticule.jobs.failures import (
+    REMEDIES,
+    crashed,
+    exceeded,
+    not_started,
+    scarcity,
+    shortened,
+    tail_of,
+    without_secrets,
+)
 from graticule.jobs.job import Cause
 from graticule.ogc.processes import Limits
 
@@ -127,3 +138,25 @@ def test_a_limit_of_the_process_is_raised_by_whoever_runs_the_service():
 )
 def test_an_end_without_a_word_has_a_cause(status, short, cause):
     assert crashed(status, memory_was_short=short).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EMFILE, "ulimit -n"), (errno.ENFILE, "fs.file-max"), (errno.EAGAIN, "ulimit -u"),
+        (errno.ENOMEM, "jobs.workers"), (errno.ENOTDIR, "scratch"),
+    ],
+)  # fmt: skip
+def test_a_job_is_not_to_blame_for_what_the_system_has_not_left(number: int, remedy: str):
+    error = OSError(number, os.strerror(number), "/a/place/of/the/server")
+
+    assert remedy in scarcity(error)
+    assert "/a/place" not in scarcity(error)
+    assert (not_started(error).cause, not_started(error).transient) == ("lost worker", True)
+
+
+def test_a_python_that_is_not_there_is_a_fault_of_the_plug_in():
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "python9")
+
+    assert scarcity(error) == ""
+    assert not_started(error).cause == "plug-in"

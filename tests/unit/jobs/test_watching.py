@@ -6,7 +6,9 @@ import asyncio
 import time
 
 import msgspec
+import pytest
 
+from graticule.errors import TooManyFollowers
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.watching import Watchers
 
@@ -56,3 +58,14 @@ async def test_all_are_let_go_when_the_service_stops_and_nobody_is_left_behind()
             assert late.over
 
     assert watchers._watches == {}
+
+
+def test_nobody_watches_beyond_the_limit_until_another_one_leaves() -> None:
+    watchers = Watchers(most=1)
+
+    with watchers.watch(KEY):
+        with pytest.raises(TooManyFollowers) as refused:
+            watchers.check_room()
+        assert refused.value.most == 1
+
+    watchers.check_room()

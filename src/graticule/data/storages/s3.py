@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,7 +38,22 @@ _LONG_SILENCE = timedelta(minutes=15)
 _PROBE = ".probes/health"
 """Key of a file by which is tried whether anything can be kept; no workspace has such a name."""
 _NO_BUCKET = "NoSuchBucket"
-_REFUSED = ("403 Forbidden", "401 Unauthorized", "SignatureDoesNotMatch", "InvalidAccessKeyId")
+_REASON = re.compile(r"<Code>\s*(?P<code>\w+)\s*</Code>(\s*<Message>(?P<message>[^<]*))?")
+"""What S3 calls the reason of a refusal, in the document that it answers with."""
+_KEYS = "storage.access_key_id, storage.secret_access_key"
+_REFUSALS = {
+    _NO_BUCKET: ("the storage has no bucket {bucket!r}", "storage.url"),
+    "InvalidBucketName": ("the storage takes {bucket!r} for no name of a bucket", "storage.url"),
+    "SignatureDoesNotMatch": ("the storage refuses the key of this service", "storage.secret_access_key"),
+    "InvalidAccessKeyId": ("the storage refuses the key of this service, which it does not know", _KEYS),
+    "XAdminUserNotFound": ("the storage refuses the key of this service, which it does not know", _KEYS),
+    "AccessDenied": ("the storage refuses the key of this service in bucket {bucket!r}", f"{_KEYS}, storage.url"),
+    "AuthorizationHeaderMalformed": ("the storage is in another region than this service asks", "storage.region"),
+    "PermanentRedirect": ("the storage has bucket {bucket!r} in another region or place", "storage.region"),
+    "RequestTimeTooSkewed": ("the clock of this machine is not that of the storage; set it right", "storage.endpoint"),
+}
+"""What is said of a refusal, and the settings to look at."""
+_REFUSED = ("403 Forbidden", "401 Unauthorized")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,14 +217,17 @@ class S3Storage:
 
     def _unavailable(self, error: Exception) -> StorageUnavailable:
         text = str(error)
-        log.warning("storage: %s", text.partition("\n")[0])
-        if _NO_BUCKET in text:
-            return StorageUnavailable(f"the storage has no bucket {self._bucket.name!r}", "storage.url")
+        found = _REASON.search(text)
+        code, message = (found["code"], found["message"] or "") if found else ("", "")
+        # The rest of the document repeats what was signed.
+        log.warning("storage: %s %s %s", text.partition("\n")[0].partition("<?xml")[0].strip(), code, message)
+        named = f" ({code})" if code else ""
+        if code in _REFUSALS:
+            reason, setting = _REFUSALS[code]
+            return StorageUnavailable(reason.format(bucket=self._bucket.name) + named, setting)
         if isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(word in text for word in _REFUSED):
-            return StorageUnavailable(
-                "the storage refuses the key of this service", "storage.access_key_id, storage.secret_access_key"
-            )
-        return StorageUnavailable("the storage does not answer as it should", "storage.endpoint")
+            return StorageUnavailable(f"the storage refuses the key of this service{named}", _KEYS)
+        return StorageUnavailable(f"the storage does not answer as it should{named}", "storage.endpoint")
 
 
 def _described(meta: ObjectMeta) -> StoredFile:

@@ -300,7 +300,7 @@ class _Keeper:
     def began(self, job: Job) -> None:
         """Nothing is started ahead here."""
 
-    def returned(self, job: Job) -> None:
+    def returned(self, job: Job, lacking: str = "") -> None:
         self._over.set()
         self._news.set()
 

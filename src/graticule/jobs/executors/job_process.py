@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ import msgspec
 from graticule.jobs import trees
 from graticule.jobs.cgroups import Group
 from graticule.jobs.executor import Assignment, Ending, Listener
-from graticule.jobs.failures import LimitName, exceeded, tail_of
+from graticule.jobs.failures import LimitName, exceeded, scarcity, tail_of, unhoused
 from graticule.jobs.job import STEPS, Failure, Job, Step
 from graticule.jobs.messages import (
     READ,
@@ -126,6 +127,8 @@ class Child:
         """Jobs that were handed ahead and must be stopped as soon as they begin, for they could not be taken back."""
         self.status: int | None = None
         self.began = 0.0
+        self.printed = (0, 0.0)
+        """Bytes that its current job had printed when that was last looked at, and when that was."""
         self.idle_since = 0.0
         self.forked = asyncio.Event()
         self.exited = asyncio.Event()
@@ -244,6 +247,7 @@ class Child:
     def _make_current(self, handed: Handed) -> None:
         self._current = handed
         self.began = time.monotonic()
+        self.printed = (0, self.began)
         self._ask_at = self.began
         self.done.clear()
         self._jobs += 1
@@ -286,6 +290,14 @@ class Child:
         if self.group is not None:
             self.group.kill()
 
+    def unforked(self, error: OSError) -> None:
+        """Give the current job back: there was no process to be had for it."""
+        self.exited.set()
+        if self.why is None and self._current is not None:
+            unbegun, self._current = self._current, None
+            self._executor.unburden(self, unbegun, scarcity(error))
+        self.close()
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -301,13 +313,14 @@ class Child:
             return
         ended, self._current = self._current, None
         if self._ending is not None:
-            ended.listener.ended(ended.job, self._ending)
+            ended.listener.ended(ended.job, _within_limit(ended, self._ending))
             return
         failure = msgspec.structs.replace(failure, step=failure.step or self.step)
         folder = Path(ended.folder)
         log_bytes = _save_log(self.log, folder)
         left = folder if folder.exists() else None
-        ended.listener.ended(ended.job, Ending(failure=failure, folder=left, log_bytes=log_bytes))
+        ending = Ending(failure=failure, folder=left, log_bytes=log_bytes)
+        ended.listener.ended(ended.job, _within_limit(ended, ending))
 
     def _send(self, data: bytes) -> None:
         if self._unsent:
@@ -422,7 +435,7 @@ class Child:
             self._executor.paced(self.key, time.monotonic() - self.began)
         else:
             keep = False
-            failure = _unasked(message.failure)
+            failure = _unasked(message.failure, self.log)
             if (better := self.why or self.exceeded()) is not None:
                 failure = msgspec.structs.replace(better, step=failure.step)
             ending = Ending(failure=failure, folder=Path(ended.folder), log_bytes=message.log_bytes)
@@ -434,7 +447,7 @@ class Child:
             self.done.set()
             return
         self._go_on(ended.job, keep=keep, reads_on=isinstance(message, Done) and not message.littered)
-        ended.listener.ended(ended.job, ending)
+        ended.listener.ended(ended.job, _within_limit(ended, ending))
 
     def _let_go_of(self, unreceived: Handed) -> None:
         """End the child, for it never got its current job."""
@@ -490,8 +503,10 @@ class Child:
             self.done.set()
 
 
-def _unasked(failure: Failure) -> Failure:
+def _unasked(failure: Failure, log: Path) -> Failure:
     """Return the failure of a job that nobody has stopped."""
+    if not log.exists():
+        return msgspec.structs.replace(unhoused(), step=failure.step)
     if failure.kind != "Dismissed":
         return failure
     detail = "the job ended by SIGTERM, or raised Dismissed by itself: nobody had dismissed it"
@@ -524,6 +539,28 @@ def _save_log(log: Path, folder: Path) -> int:
     except OSError:
         return 0
     return size
+
+
+def _within_limit(handed: Handed, ending: Ending) -> Ending:
+    """Cut what a job has printed to its limit: it is looked at only now and then, and may have come far beyond."""
+    limit = handed.assignment.limits.log_limit_mib
+    if not limit or ending.folder is None:
+        return ending
+    printed = ending.folder / "process.log"
+    left, logs = limit << 20, [printed] if ending.log_bytes else []
+    if os.path.isdir(ending.folder / "logs"):  # noqa: PTH112 - for each job
+        logs += sorted((ending.folder / "logs").glob("*.log"))
+    for path in logs:
+        with contextlib.suppress(OSError):  # it would be stored as it is
+            size = path.stat().st_size
+            if size > left:
+                os.truncate(path, left)
+                with path.open("ab") as file:
+                    file.write(f"\n[what was printed beyond the limit of {limit} MiB was not kept]\n".encode())
+                if path is printed:
+                    ending = replace(ending, log_bytes=path.stat().st_size)
+            left -= min(size, left)
+    return ending
 
 
 def exceeded_by(handed: Handed, name: LimitName, used_mib: int = 0) -> Failure:

@@ -11,6 +11,7 @@ import logging
 import math
 import mmap
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -26,7 +27,7 @@ from graticule.jobs import trees
 from graticule.jobs.cgroups import Groups
 from graticule.jobs.executor import Assignment, Listener
 from graticule.jobs.executors.job_process import AHEAD, Child, Handed, Key, exceeded_by
-from graticule.jobs.failures import crashed
+from graticule.jobs.failures import crashed, unhoused
 from graticule.jobs.job import Failure, Job
 from graticule.jobs.leftovers import LINKS
 from graticule.jobs.messages import (
@@ -58,12 +59,18 @@ _FORK_S = 10.0
 _HUNG_S = (30.0, 60.0)
 """Seconds after which it counts as hung and another one takes its place: while it has no other jobs, and anyway. It
 cannot look after those either, and they end with it, to be tried again."""
+_FORKSERVER_S = 1.0
+"""Seconds until it is tried again to start a fork server."""
 _STATUS_S = 10.0
 """Seconds until the exit status of a job process that is gone counts as unknown."""
 _AT_ONCE = frozenset({"out of memory", "disk limit"})
 """Causes of a stop that give no such time: what takes more than it may would go on taking it."""
 _LOOK = 0.25
 """Seconds between two looks at the limits of running jobs."""
+_GLANCE, _SOONEST = 0.02, 0.005
+"""Seconds between two looks at what running jobs have printed, and the fewest, for one that is near its limit."""
+_YOUNG = 0.01
+"""Seconds before the first such look at a job."""
 _SHORT = 0.005
 """Seconds that jobs of a kind take at most, lately, for further ones to be handed ahead."""
 _TINY = 0.002
@@ -86,6 +93,8 @@ class LocalLimits:
     """What jobs of a kind take at most, lately, for further ones to be handed ahead of their turn."""
     tiny_s: float = _TINY
     """The same while another job process is free."""
+    open_files: int = 0
+    """Files that a job process may have open; 0: as many as the server."""
 
 
 class LocalExecutor:
@@ -131,13 +140,13 @@ class LocalExecutor:
         self._stopping: set[asyncio.Task[None]] = set()
         self._closed = False
         self._watch: asyncio.TimerHandle | None = None
+        self._glancing: asyncio.TimerHandle | None = None
         self._linked: set[str] = set()
-        for name in ("jobs", "children", LINKS):
-            (scratch / name).mkdir(parents=True, exist_ok=True)
+        self._place = self._make_folders()
         self._weighing = False
         self._preloaded = False
         self._kills = trees.out_of_memory_kills()
-        self._control, self._forkserver = _start_forkserver(scratch)
+        self._control, self._forkserver = _start_forkserver(scratch, limits.open_files)
         self._loop.add_reader(self._control, self._hear_forkserver)
 
     # --- what an executor does --------------------------------------------------------------------------------------
@@ -161,6 +170,7 @@ class LocalExecutor:
     def start(self, assignment: Assignment, listener: Listener) -> None:
         job = assignment.job
         key = _key_of(assignment)
+        self._keep_folders()
         child = None if assignment.fresh else self._warm(key)
         if child is None:
             self._make_room()
@@ -169,6 +179,8 @@ class LocalExecutor:
         child.begin(Handed(assignment, listener, f"{self._jobs}/{job.id}"))
         if self._watch is None:
             self._watch = self._loop.call_later(_LOOK, self._look)
+        if self._glancing is None:
+            self._glancing = self._loop.call_later(_YOUNG, self._glance)
 
     def watch(self, seconds: float) -> None:
         with contextlib.suppress(OSError):  # it is gone; the next one is told
@@ -236,8 +248,9 @@ class LocalExecutor:
         if self._closed:
             return
         self._closed = True
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._glancing):
+            if timer is not None:
+                timer.cancel()
         for child in list(self._children.values()):
             if child.why is None and child.job is not None:
                 detail = "the server was stopped while the job ran"
@@ -259,6 +272,25 @@ class LocalExecutor:
         waiting = self._idle.get(key)
         return waiting.pop() if waiting else None
 
+    def _make_folders(self) -> tuple[int, int]:
+        """Make the folders of job processes and jobs; return which one that of the former is."""
+        for name in ("jobs", "children", LINKS):
+            (self._scratch / name).mkdir(parents=True, exist_ok=True)
+        made = (self._scratch / "children").stat()
+        return made.st_dev, made.st_ino
+
+    def _keep_folders(self) -> None:
+        """Make the folders again if somebody has removed them, and let go of those who had their files there."""
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(self._scratch / "children")  # noqa: PTH116 - for each job
+            if (found.st_dev, found.st_ino) == self._place:
+                return
+        log.error("somebody has removed the scratch folder; it is made again")
+        self._place = self._make_folders()
+        for waiting in self._idle.values():
+            for child in list(waiting):
+                self._dismiss_idle(child)
+
     def _make_room(self) -> None:
         """Let go of a waiting job process of another kind, if all places are taken."""
         if len(self._children) < self._limits.workers:
@@ -275,15 +307,21 @@ class LocalExecutor:
         python = shutil.which(key.ref.python) if key.ref.python else ""
         if python is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key.ref.python)
+        if self._forkserver.returncode is not None:
+            raise BlockingIOError(errno.EAGAIN, "the fork server is gone, and no other one could be started")
         self._number += 1
-        ours, theirs = socket.socketpair()
-        sender, inbox = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log = self._scratch / "children" / f"{self._number}.log"
+        with contextlib.ExitStack() as opened:  # what is open already goes again if there is not enough for all
+            ours, theirs = map(opened.enter_context, socket.socketpair())
+            sender, inbox = map(opened.enter_context, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            step = os.memfd_create("step")
+            opened.callback(os.close, step)
+            os.ftruncate(step, 1)
+            shared = mmap.mmap(step, 1)
+            opened.pop_all()
         for end in (ours, sender, inbox):
             end.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        log = self._scratch / "children" / f"{self._number}.log"
-        step = os.memfd_create("step")
-        os.ftruncate(step, 1)
-        child = Child(self, self._number, key, ours, (sender, inbox), mmap.mmap(step, 1), log)
+        child = Child(self, self._number, key, ours, (sender, inbox), shared, log)
         self._children[child.number] = self._unforked[child.number] = child
         child.group = None if self._groups is None else self._groups.make(child.number, memory_mib)
         door = "" if child.group is None else str(child.group.door)
@@ -311,6 +349,9 @@ class LocalExecutor:
         message = json.loads(data)
         if "forked" in message:
             self._know_pid(self._unforked.pop(message["forked"]), message["pid"])
+        elif "unforked" in message:
+            reason = OSError(message["errno"], os.strerror(message["errno"]))
+            self._unforked.pop(message["unforked"]).unforked(reason)
         else:
             gone = self._by_pid.pop(message["ended"], None)
             if gone is not None:
@@ -334,7 +375,18 @@ class LocalExecutor:
             child.exited.set()
         self._by_pid.clear()
         self._unforked.clear()
-        self._control, self._forkserver = _start_forkserver(self._scratch)
+        self._begin_forkserver()
+
+    def _begin_forkserver(self) -> None:
+        """Start a fork server after another one, as soon as the system lets us."""
+        if self._closed:
+            return
+        try:
+            self._control, self._forkserver = _start_forkserver(self._scratch, self._limits.open_files)
+        except OSError as error:
+            log.error("no fork server can be started yet: %s", error.strerror)  # noqa: TRY400 - that says all
+            self._loop.call_later(_FORKSERVER_S, self._begin_forkserver)
+            return
         self._loop.add_reader(self._control, self._hear_forkserver)
         if self._preloaded:
             self.preload()
@@ -376,11 +428,11 @@ class LocalExecutor:
         """Note that a job is no longer ahead."""
         self._ahead.pop(handed.job.id, None)
 
-    def unburden(self, child: Child, handed: Handed) -> None:
+    def unburden(self, child: Child, handed: Handed, lacking: str = "") -> None:
         """Let go of a child that never got the job it should be running, which is given back."""
         self._leave(handed.job.id)
         child.close()
-        handed.listener.returned(handed.job)
+        handed.listener.returned(handed.job, lacking)
 
     def released(self, child: Child, *, keep: bool) -> None:
         """Keep a child that has ended its job for the next one of its kind, or let it go."""
@@ -410,7 +462,8 @@ class LocalExecutor:
             async with asyncio.timeout(_STATUS_S if child.why is None else 2):
                 await child.exited.wait()
         if child.job is not None:
-            child.tell_end(failure=child.why or child.exceeded() or self._crashed(child.status))
+            gone = self._crashed(child.status) if child.log.exists() else unhoused()
+            child.tell_end(failure=child.why or child.exceeded() or gone)
         with contextlib.suppress(OSError):
             child.log.unlink()
         await asyncio.to_thread(shutil.rmtree, child.home, ignore_errors=True)
@@ -481,6 +534,24 @@ class LocalExecutor:
         if (self._busy or any(self._idle.values())) and not self._closed:
             self._watch = self._loop.call_later(_LOOK, self._look)
 
+    def _glance(self) -> None:
+        """Stop jobs that print more than they may: that fills a disk faster than all else, and is soon looked at."""
+        now, pause = time.monotonic(), _GLANCE
+        for job_id, child in list(self._busy.items()):
+            handed = child.current
+            if handed is None or child.why is not None or now - child.began < _YOUNG:
+                continue
+            if limit := handed.assignment.limits.log_limit_mib:
+                (before, at), size = child.printed, _size_of(child.log)
+                child.printed = (size, now)
+                if size > limit << 20:
+                    self.stop(job_id, exceeded_by(handed, "log_limit_mib", -(-size >> 20)))
+                elif size > before:  # at this pace it takes so long until then
+                    pause = min(pause, ((limit << 20) - size) * (now - at) / (size - before))
+        self._glancing = None
+        if self._busy and not self._closed:
+            self._glancing = self._loop.call_later(max(pause, _SOONEST), self._glance)
+
     def _link(self, job_id: str, child: Child) -> None:
         """Have the log of a job be found by its name when this server is killed, and its job processes with it."""
         if job_id not in self._linked:
@@ -547,7 +618,7 @@ def _key_of(assignment: Assignment) -> Key:
     return Key(assignment.ref, assignment.job.version, assignment.job.workspace)
 
 
-def _start_forkserver(scratch: Path) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+def _start_forkserver(scratch: Path, open_files: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     call = f"from graticule.runtime.forkserver import main; main({theirs.fileno()}, {_NEEDED!r})"
     code = f"import sys; sys.path[:] = {sys.path!r}; {call}"
@@ -560,6 +631,9 @@ def _start_forkserver(scratch: Path) -> tuple[socket.socket, subprocess.Popen[by
     )
     theirs.close()
     ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    if open_files:  # from outside: job processes that have the module loaded are looked at more closely
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_files, most))
     return ours, process
 
 
@@ -575,6 +649,13 @@ def _overweight(handed: Handed, child: Child, table: trees.Table) -> Failure | N
     if (limit := limits.log_limit_mib) and (used := _folder_mib(Path(handed.folder) / "logs", child.log)) > limit:
         return exceeded_by(handed, "log_limit_mib", used)
     return None
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - many times a second
+    except OSError:
+        return 0
 
 
 def _folder_mib(*places: Path) -> int:

@@ -37,6 +37,8 @@ _MESSAGE = 7000
 _READERS = 4
 _ANSWER_S = 5.0
 """Seconds to wait for a connection that reads; then the ledger is unavailable."""
+_GONE_S = 0.5
+"""The same while it is known that the database is gone."""
 _CONNECT_S = 3
 _TRIES = 5
 """How often a group is tried that deadlocked with another process's, or whose connection was lost."""
@@ -47,6 +49,7 @@ _RETRY_S = 1.0
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _OPTIONS = "-c synchronous_commit=on -c client_min_messages=warning -c idle_in_transaction_session_timeout=30000"
 _SPLIT = "\x1f"
+_UNREACHED = "no connection to its database"
 _CLOCK_S = 10.0
 """Seconds between two looks at the database's clock."""
 
@@ -103,6 +106,8 @@ class PostgresqlLedger(SqlLedger):
         self._leads = False
         self._closing = False
         self._checked = 0.0
+        self._gone = False
+        """Whether the connection that hears of changes is lost, and another one was not to be had."""
         self._pool = AsyncConnectionPool(
             url,
             min_size=1,
@@ -172,7 +177,7 @@ class PostgresqlLedger(SqlLedger):
         try:
             raw = psycopg.connect(self._url, autocommit=True, connect_timeout=_CONNECT_S, options=_OPTIONS)
         except psycopg.Error as error:
-            raise LedgerUnavailable(str(error).strip().partition("\n")[0]) from error
+            raise _unavailable(error) from error
         raw.prepared_max = 256
         self._writer = _Connection(raw)
         self._own_pid = raw.info.backend_pid
@@ -198,14 +203,14 @@ class PostgresqlLedger(SqlLedger):
                     apply(db)
             except (faults.DeadlockDetected, faults.SerializationFailure) as error:
                 if attempt == _TRIES:
-                    raise LedgerUnavailable(str(error).strip()) from error
+                    raise _unavailable(error) from error
             except psycopg.Error as error:
                 # Every change of a group may be made twice, so one whose commit was not heard of is simply made again.
                 lost = db.raw.closed or db.raw.broken
                 if lost:
                     self._writer = None
                 if not lost or attempt == _TRIES:
-                    raise LedgerUnavailable(str(error).strip().partition("\n")[0]) from error
+                    raise _unavailable(error) from error
             else:
                 return
 
@@ -231,14 +236,14 @@ class PostgresqlLedger(SqlLedger):
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
         for connections_left in range(_READERS, -1, -1):
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.connection(_GONE_S if self._gone else _ANSWER_S) as connection:
                     cursor = await connection.execute(_translated(sql), values, prepare=True)
                     return await cursor.fetchall()
             except (PoolTimeout, PoolClosed) as error:
-                raise LedgerUnavailable("no connection to the database") from error
+                raise LedgerUnavailable(_UNREACHED, reading=True) from error
             except psycopg.OperationalError as error:
                 if not connections_left:  # until then it may be one from before the database was started anew
-                    raise LedgerUnavailable(str(error).strip().partition("\n")[0]) from error
+                    raise _unavailable(error, reading=True) from error
         raise AssertionError
 
     # --- hearing ----------------------------------------------------------------------------------------------------
@@ -253,9 +258,11 @@ class PostgresqlLedger(SqlLedger):
                     await connection.execute(f"LISTEN {_CHANNEL}")
                     if self._may_lead:
                         await connection.execute(f"LISTEN {_ADVANCES}")
+                    self._gone = False
                     self._tell_here(News("missed"))  # whatever was said while nobody listened
                     await self._hear_from(connection)
             except psycopg.Error as error:
+                self._gone = True
                 if not self._closing:
                     log.warning("changes of other processes are not heard: %s", str(error).strip())
             finally:
@@ -280,6 +287,14 @@ class PostgresqlLedger(SqlLedger):
             self._waiting = max(1, self._waiting)
         if self._hear is not None:
             self._hear(news)
+
+
+def _unavailable(error: psycopg.Error, *, reading: bool = False) -> LedgerUnavailable:
+    """Return what clients are told; what the driver says in full is for the log, it names host, user and database."""
+    log.warning("the database: %s", str(error).strip())
+    # What the database itself has said has a code, and a class of its own: DiskFull, TooManyConnections.
+    reason = f"its database reports {type(error).__name__}" if error.sqlstate else _UNREACHED
+    return LedgerUnavailable(reason, reading=reading)
 
 
 def _messages(channel: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from graticule.errors import (
     NoSuchJob,
     NotFound,
     StorageUnavailable,
+    TooManyFollowers,
 )
 from graticule.jobs.job import Job
 from graticule.jobs.log import PROCESS, Logs, OpenLog, whole_characters
@@ -87,7 +88,7 @@ _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
         ),
         Answer(status=204, description="The job has ended and all was told; do not come again."),
     ),
-    problems=(NoSuchJob, JobGone, InvalidParameter),
+    problems=(NoSuchJob, JobGone, InvalidParameter, TooManyFollowers),
     head=False,
 )
 async def get_events(request: Request) -> Response:
@@ -110,6 +111,7 @@ async def get_events(request: Request) -> Response:
     )  # fmt: skip
     if job.ended and job.revision == revision and await follower.has_all(job):
         return Response(status_code=204)
+    parts.watchers.check_room()
     return _EventStream(parts.watchers, job, follower)
 
 
@@ -260,8 +262,8 @@ class _EventStream(Response):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         with self._watchers.watch(self._job.key) as watch:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             # Once more: it may have gone on before it was watched.
             watch.tell(await self._newest())
             leaving = asyncio.get_running_loop().create_task(_left(receive))
