@@ -22,7 +22,7 @@ from graticule.errors import ContentLost, InvalidRange, StorageUnavailable
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.web import pages
 from graticule.web.negotiation import preferred_profile, profile_uri, wanted_media_type
-from graticule.web.requests import base_of, header, visit_of
+from graticule.web.requests import base_of, header, visit_of, whole_number
 
 log = logging.getLogger("graticule.web")
 
@@ -313,14 +313,14 @@ def span_of(text: str, if_range: str, tag: str, size: int) -> tuple[int, int] | 
     InvalidRange
         If the range lies outside the content.
     """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
+    found = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", text.strip())
     if not found or found.group(0) == "bytes=-" or (if_range and if_range != tag):
         return None
-    first, last = found.groups()
-    if not first:
-        if int(last) == 0 or size == 0:
+    first, last = (whole_number(digits) if digits else None for digits in found.groups())
+    if first is None:
+        if not last or size == 0:
             raise InvalidRange(size)
-        return max(0, size - int(last)), size
-    if int(first) >= size or (last and int(last) < int(first)):
+        return max(0, size - last), size
+    if first >= size or (last is not None and last < first):
         raise InvalidRange(size)
-    return int(first), min(size, int(last) + 1) if last else size
+    return first, size if last is None else min(size, last + 1)

@@ -339,3 +339,62 @@ def test_t2_0__rec_core_http_head_is_answered_wherever_get_is_but_where_it_runs_
     }
     assert not any(head.content for head, _ in answers.values())
     assert http.head("/processes/echo/execution?message=hello").status_code == 405
+
+
+MANY = "9" * 5000
+"""More digits than Python reads as a number."""
+
+
+@pytest.fixture(scope="module")
+def ranged(http: httpx2.Client) -> dict[str, str]:
+    """Addresses of what answers ranges; each has six bytes."""
+    job = done(http, "echo", {"inputs": {"message": "123456"}, "outputs": {"message": {}}})
+    kept = http.post("/files?name=some.bin", content=b"123456", headers={"Content-Type": "application/octet-stream"})
+    return {"result": f"{job}/results/message?f=text/plain", "file": kept.headers["Location"]}
+
+
+@pytest.mark.parametrize("what", ["result", "file"])
+@pytest.mark.parametrize(
+    ("asked", "status", "content"),
+    [
+        (f"bytes={MANY}-", 416, None),
+        (f"bytes={MANY}-{MANY}", 416, None),
+        (f"bytes=2-{MANY}", 206, b"3456"),
+        (f"bytes=-{MANY}", 206, b"123456"),
+        (f"bytes={'0' * 5000}1-2", 206, b"23"),
+        (f"bytes=-{'0' * 5000}", 416, None),
+    ],
+    ids=["first", "both", "last", "suffix", "zeros", "none"],
+)
+def test_a_range_of_many_digits_is_as_any_that_is_too_large(
+    http: httpx2.Client, ranged: dict[str, str], what: str, asked: str, status: int, content: bytes | None
+) -> None:
+    answer = http.get(ranged[what], headers={"Range": asked, "Accept": "*/*"})
+
+    assert answer.status_code == status, answer.text
+    assert content is None or answer.content == content
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (f"/jobs?limit={MANY}", {}, 200),
+        (f"/processes?offset={MANY}", {}, 200),
+        (f"/jobs?minDuration={MANY}&maxDuration={MANY}", {}, 200),
+        (f"{{job}}/results/message/{MANY}", {}, 404),
+        (f"{{job}}/results/message/{MANY}/preview.png", {}, 404),
+        (f"{{job}}/logs/process?attempt={MANY}", {}, 404),
+        ("{job}/events", {"Last-Event-ID": f"{MANY}/{MANY}/{MANY}"}, 200),
+        ("/processes/echo/execution?message=x", {"Prefer": f"wait={MANY}"}, 200),
+    ],
+)
+def test_a_number_of_many_digits_is_read_everywhere(
+    http: httpx2.Client, ranged: dict[str, str], path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = http.get(path.format(job=ranged["result"].partition("/results")[0]), headers=headers)
+
+    assert answer.status_code == status, answer.text
+
+
+def test_an_example_of_many_digits_is_none(http: httpx2.Client) -> None:
+    assert_problem(http.post("/processes/echo/form", data={"example": MANY}), 400)

@@ -34,7 +34,7 @@ from graticule.jobs.manager import JobManager
 from graticule.jobs.watching import Watch, Watchers
 from graticule.web.documents import status_info
 from graticule.web.parameters import JOB_ID
-from graticule.web.requests import base_of, check_parameters, header, offset_of, visit_of, workspace_of
+from graticule.web.requests import base_of, check_parameters, header, offset_of, visit_of, whole_number, workspace_of
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -51,8 +51,6 @@ _PACE_S = 0.2
 """Seconds between two rounds of events, so that a hundred watchers of a talkative process cost little."""
 _PIECE = 32 << 10
 """Bytes of the log in one event."""
-_DIGITS = 18
-"""A number of more digits is larger than any revision or log."""
 _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
 
 
@@ -100,8 +98,8 @@ async def get_events(request: Request) -> Response:
         if re.fullmatch(_LAST_ID, last) is None:
             raise InvalidParameter("Last-Event-ID", last, "send the id of an event, or nothing")
         known, told, begun, *_ = f"{last}//".split("/")
-        revision, offset = int(known[:_DIGITS]), int(told[:_DIGITS] or offset)
-        token = int(begun[:_DIGITS] or 1)
+        revision, offset = whole_number(known), whole_number(told) if told else offset
+        token = whole_number(begun or "1")
     parts, jobs = visit_of(request).parts, workspace_of(request).jobs
     job = await jobs.get(request.path_params["jobID"])
     follower = _Follower(

@@ -45,6 +45,7 @@ from graticule.web.requests import (
     limit_of,
     offset_of,
     visit_of,
+    whole_number,
     workspace_of,
 )
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
@@ -66,8 +67,6 @@ _FORM = "multipart/form-data"
 _GATHERED = 1 << 20
 """Bytes that are gathered before they are written."""
 _HEADER_LIMIT = 8192
-_DIGITS = 18
-"""A number of bytes with more digits is larger than any file."""
 
 _FILE_ID = Parameter(
     name="fileID", place="path", description="Identifier of a file, or `samples`.", schema={"type": "string"}
@@ -604,7 +603,7 @@ def _number(request: Request, name: str) -> int:
     spelling = name.title()
     if not re.fullmatch(r"[0-9]+", text):
         raise InvalidParameter(spelling, text, f"send the header {spelling} with a whole number of bytes")
-    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+    return whole_number(text)
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -633,7 +632,7 @@ def _limit(request: Request) -> int:
 
 def _refuse_larger(request: Request, declared: str) -> None:
     limit = _limit(request)
-    if limit and declared.isdecimal() and int(declared) > limit:
+    if limit and declared.isdecimal() and whole_number(declared) > limit:
         raise _too_large(limit)
 
 

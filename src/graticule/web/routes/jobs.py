@@ -61,6 +61,7 @@ from graticule.web.requests import (
     require_json,
     require_operator,
     visit_of,
+    whole_number,
     workspace_of,
 )  # fmt: skip
 from graticule.web.responses import VARY, answer, etag, matches, self_links
@@ -83,8 +84,6 @@ _PERIODS = {
 """What the form of the list offers to filter by, besides any interval that the address says."""
 _OFFERED = 200
 """Processes that the form of the list proposes."""
-_DIGITS = 9
-"""An index of more digits is beyond every output."""
 
 
 def _filter(name: str, description: str, item: dict[str, object], example: object = None) -> Parameter:
@@ -358,9 +357,7 @@ async def get_output_value(request: Request) -> Response:
     _check_output(results, name)
     if not re.fullmatch(r"[0-9]+", index):
         raise InvalidParameter("index", index, "use a whole number of at least 0")
-    if len(index) > _DIGITS:
-        raise OutputNotProduced(results.job.id, f"{name}/{index}")
-    return await single_output(request, results, name, int(index))
+    return await single_output(request, results, name, whole_number(index))
 
 
 def _wants_page(request: Request) -> bool:
