@@ -253,7 +253,7 @@ class JobManager:
                     found = await self.engine.ledger.find_same(wanted)
                 else:
                     return None
-        if found is None or _asked_by(found) != _asked_by(wanted):
+        if found is None or found.asked_by() != wanted.asked_by():
             raise KeyReused(wanted.idempotency_key, found.id if found is not None else "unknown")
         return found
 
@@ -386,9 +386,9 @@ class JobManager:
         """
         new = self._new(await self._check(process_id, request), request)
         changes = {name: getattr(new, name) for name in _CHANGED}
-        if new.process != job.process:  # keys are those of a process, where another job may have this one
-            changes["idempotency_key"] = ""
-        encoded = msgspec.msgpack.encode(preparation)
+        changes["idempotency_key"] = job.key_at(new.process)
+        first = job.asked_by() if job.idempotency_key else b""
+        encoded = msgspec.msgpack.encode(msgspec.structs.replace(preparation, first=first))
         wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
         moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
         return moved if moved == wanted else None
@@ -697,11 +697,6 @@ def _new_id(at: int) -> str:
     number = at // 1000 << 80 | int.from_bytes(os.urandom(10), "big")
     digits = f"{number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _asked_by(job: Job) -> tuple[bytes, bool, str]:
-    """Return what requests with one idempotency key must have in common: the body, and what is to be done with it."""
-    return job.request, bool(job.preparation), job.repeats
 
 
 def _as_read(found: Job, read: Job) -> bool:
