@@ -191,7 +191,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     """Grows with each change."""
     idempotency_key: str = ""
-    """It is good for the process that the job was sent to: when the job gets another, that one follows after a blank."""
+    """Good for the process that the job was sent to; when the job gets another one, that first one follows a blank."""
     requires: str = ""
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
@@ -272,7 +272,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, repeated_by=by, revision=self.revision + 1)
 
     def asked_by(self) -> bytes:
-        """Return what requests with one idempotency key must have in common, digested: the body, and what is to be done.
+        """Return a digest of what requests with one idempotency key have in common: the body, and what is to be done.
 
         Of a created job that was changed it is that of its first request, which may still be sent again.
         """

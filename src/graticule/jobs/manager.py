@@ -349,15 +349,20 @@ class JobManager:
 
         Raises
         ------
-        NoSuchProcess, InvalidInputs, KeyReused
+        NoSuchProcess, InvalidInputs, KeyReused, StorageUnavailable
             As for one that is run.
         """
         job = self._new(await self._check(process_id, request), request)
         job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
-        if not request.idempotency_key:
+
+        async def take() -> None:
+            self.check_disk()
             await self.engine.ledger.add(job)
+
+        if not request.idempotency_key:
+            await take()
             return job
-        return await self._sent_before(job, lambda: self.engine.ledger.add(job)) or job
+        return await self._sent_before(job, take) or job
 
     async def get_created(self, job_id: str) -> Job:
         """Return a job that waits to be started.
