@@ -19,6 +19,7 @@ from graticule.errors import (
     Fault,
     IllegalTransition,
     InvalidInputs,
+    JobChanged,
     JobFailed,
     JobGone,
     JobLocked,
@@ -516,10 +517,13 @@ class JobManager:
         actor = self.actor if self.private and not self.operates else None
         return replace(query, workspace=self.workspace, actor=actor, now=now())
 
-    async def dismiss(self, job_id: str) -> Job:
-        """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
-        job = await self.get(job_id)
-        return await (self.remove(job) if job.ended else self.stop(job.key))
+    async def dismiss(self, job_id: str, *, read: Job | None = None) -> Job:
+        """Stop a job that waits or runs, or remove one that has ended; return it as dismissed.
+
+        With the job as it was `read`, raise JobChanged if one that waits or runs is not any more so.
+        """
+        job = read or await self.get(job_id)
+        return await (self.remove(job) if job.ended else self.stop(job.key, read=read))
 
     async def remove(self, job: Job) -> Job:
         """Remove a job that has ended, with its results; return it as dismissed."""
@@ -530,11 +534,17 @@ class JobManager:
         await self.engine.results.remove(key)  # first: what no record names is found by nobody
         await self.engine.ledger.remove(key)
 
-    async def stop(self, key: JobKey) -> Job:
+    async def stop(self, key: JobKey, *, read: Job | None = None) -> Job:
         """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
         engine, at = self.engine, now()
+
+        def dismissed(found: Job) -> Job:
+            if read is not None and found.revision != read.revision:
+                raise JobChanged(found.id)
+            return found.moved_to("dismissed", at=at, message="the job was dismissed", failure=_ENCODED_DISMISSED)
+
         engine.agent.forget(key.id)
-        job = await engine.ledger.move(key, lambda found: _dismissed(found, at))
+        job = await engine.ledger.move(key, dismissed)
         engine.agent.stop(job.key, _DISMISSED)
         engine.feed.ended(job)
         return job
@@ -709,10 +719,6 @@ def _as_read(found: Job, read: Job) -> bool:
     if found.status != "created":
         raise JobLocked(found.id, found.status)
     return found.revision == read.revision
-
-
-def _dismissed(job: Job, at: int) -> Job:
-    return job.moved_to("dismissed", at=at, message="the job was dismissed", failure=_ENCODED_DISMISSED)
 
 
 _ENCODED_DISMISSED = msgspec.msgpack.encode(_DISMISSED)

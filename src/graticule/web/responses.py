@@ -136,6 +136,11 @@ def matches(if_none_match: str, tag: str) -> bool:
     return bool(if_none_match) and (if_none_match.strip() == "*" or tag in re.findall(r'"[^"]*"', if_none_match))
 
 
+def allows(if_match: str, tag: str) -> bool:
+    """Return whether an ``If-Match`` header lets a request change what has this tag (strong comparison)."""
+    return not if_match or if_match.strip() == "*" or tag in re.findall(r'(?:W/)?"[^"]*"', if_match)
+
+
 # --- content ----------------------------------------------------------------------------------------------------
 
 
