@@ -138,6 +138,7 @@ class FileList(Document, frozen=True, kw_only=True):
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
+    check_parameters(request.query_params, "name")
     if (refused := _other_version(request)) is not None:
         return refused
     workspace_of(request).jobs.check_disk()
@@ -195,6 +196,7 @@ async def upload_file(request: Request) -> Response:
 )
 async def continue_upload(request: Request) -> Response:
     """Send the next part of a file (tus)."""
+    check_parameters(request.query_params)
     if "tus-resumable" not in request.headers:
         raise InvalidParameter("Tus-Resumable", "", f"name the version of the protocol, {TUS}")
     if (refused := _other_version(request)) is not None:
@@ -454,6 +456,7 @@ async def list_files(request: Request) -> Response:
 )
 async def describe_file(request: Request) -> Response:
     """Tell name, size, checksum and expiry of an uploaded file."""
+    check_parameters(request.query_params, "f")
     upload = await _own(request)
     return answer(request, _file(upload, base_of(request)), page="file")
 
@@ -470,10 +473,11 @@ async def describe_file(request: Request) -> Response:
         ),
         RANGE,
     ),
-    problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost),
+    problems=(NoSuchFile, InvalidParameter, InvalidRange, UploadConflict, ContentLost),
 )
 async def download_file(request: Request) -> Response:
     """Return a file."""
+    check_parameters(request.query_params)
     files, identifier, name = workspace_of(request).files, request.path_params["fileID"], request.path_params["name"]
     if identifier == SAMPLES:
         path = files.sample(name)
@@ -496,17 +500,18 @@ async def download_file(request: Request) -> Response:
     "/files/{fileID}",
     parameters=(_FILE_ID,),
     answers=(Answer(status=204, description="It is removed."),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, InvalidParameter, AccessDenied),
     operation="delete_file_by_id",
 )
 @routes.delete(
     "/files/{fileID}/{name}",
     parameters=(_FILE_ID, _NAME),
     answers=(Answer(status=204, description="It is removed.", headers=("Tus-Resumable",)),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, InvalidParameter, AccessDenied),
 )
 async def delete_file(request: Request) -> Response:
     """Remove a file before it expires."""
+    check_parameters(request.query_params)
     if request.path_params["fileID"] == SAMPLES:
         raise AccessDenied(workspace_of(request).actor, "remove sample data")
     upload = await _own(request)

@@ -281,10 +281,11 @@ async def dismiss_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept until it is removed."),),
-    problems=(*_GONE, ResultsExpired),
+    problems=(*_GONE, ResultsExpired, InvalidParameter),
 )
 async def pin_job(request: Request) -> Response:
     """Keep the results of a job beyond the time for which results are kept."""
+    check_parameters(request.query_params)
     await workspace_of(request).jobs.pin(request.path_params["jobID"])
     return Response(status_code=204)
 
@@ -293,10 +294,11 @@ async def pin_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept as long as those of others."),),
-    problems=(*_GONE,),
+    problems=(*_GONE, InvalidParameter),
 )
 async def unpin_job(request: Request) -> Response:
     """Keep the results of a job no longer than others."""
+    check_parameters(request.query_params)
     await workspace_of(request).jobs.unpin(request.path_params["jobID"])
     return Response(status_code=204)
 
@@ -319,6 +321,7 @@ async def unpin_job(request: Request) -> Response:
 )
 async def get_results(request: Request) -> Response:
     """Return what a job has produced."""
+    check_parameters(request.query_params, "f", several=("outputs", *PROFILES))
     results = await _results(request)
     asked = list_parameter(request.query_params, "outputs")
     if asked:
@@ -351,6 +354,7 @@ async def get_results(request: Request) -> Response:
 )
 async def get_output(request: Request) -> Response:
     """Return one output of a job in its own media type."""
+    check_parameters(request.query_params, "f", several=PROFILES)
     results, name = await _results(request), request.path_params["outputID"]
     _check_output(results, name)
     return await single_output(request, results, name)
@@ -374,6 +378,7 @@ async def get_output(request: Request) -> Response:
 )
 async def get_output_value(request: Request) -> Response:
     """Return one value of an output."""
+    check_parameters(request.query_params, "f", several=PROFILES)
     results, name, index = await _results(request), request.path_params["outputID"], request.path_params["index"]
     _check_output(results, name)
     if not re.fullmatch(r"[0-9]+", index):
