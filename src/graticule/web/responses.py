@@ -170,7 +170,7 @@ class ContentResponse(Response):
     parts : sequence of bytes or FilePart
         The content, in order.
     status : int
-        The HTTP status.
+        The HTTP status; with 304 nothing of the content is sent.
     media_type : str
         Its type.
     headers : dict, optional
@@ -201,7 +201,8 @@ class ContentResponse(Response):
         self.media_type = None
         self.background = None
         self.body = b""
-        self.init_headers({**(headers or {}), "content-type": media_type, "content-length": str(length)})
+        sent = {} if status == 304 else {"content-type": media_type, "content-length": str(length)}
+        self.init_headers({**(headers or {}), **sent})
 
     async def prepare(self) -> None:
         """Read the beginning of the first file, so that what is wrong with the storage is said before the head."""
@@ -212,9 +213,16 @@ class ContentResponse(Response):
                 break
         self._rest = pieces
 
+    async def look(self) -> None:
+        """Find out whether the first file is there, for an answer that sends nothing of it; raise as `prepare` does."""
+        part = self._parts[self._leading] if self._leading < len(self._parts) else b""
+        if isinstance(part, FilePart):
+            content = await part.file.open(start=0, stop=0)
+            await content.pieces.aclose()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
+        if scope["method"] != "HEAD" and self.status_code != 304:
             async with aclosing(self._rest or self._pieces()) as rest:
                 for piece in self._begun:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -290,7 +298,9 @@ def file_response(
         headers["repr-digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
     fetched = request.method in ("GET", "HEAD")
     if fetched and matches(header(request, "if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
+        if isinstance(part, bytes):
+            return Response(status_code=304, headers=headers)
+        return ContentResponse([part], 304, media_type=media_type, headers=headers)
     size = part.size if isinstance(part, FilePart) else len(part)
     span = span_of(header(request, "range"), header(request, "if-range"), tag, size) if fetched else None
     if span is None and isinstance(part, bytes):
