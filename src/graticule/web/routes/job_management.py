@@ -365,9 +365,23 @@ async def _execution_of(request: Request, sent: _Sent, *, before: Job | None = N
     """Return what was sent as an execution; a subscriber that a patch leaves as it was keeps its credentials."""
     jobs, execute = workspace_of(request).jobs, sent.execute
     known: dict[str, Subscription] = {}
-    if before is not None and before.subscriber and execute.subscriber == _stored(before).subscriber:
+    stored = _stored(before).subscriber if before is not None and before.subscriber else None
+    if before is not None and stored is not None and execute.subscriber == stored:
         known = {"subscription": Subscription(kept=before.subscriber, body=sent.body)}
-    return await jobs.request(execute, sent.body, base=base_of(request), **known)
+    asked = await jobs.request(execute, sent.body, base=base_of(request), **known)
+    subscriber, subscription = execute.subscriber, asked.subscription
+    if stored is None or subscriber is None or subscription is None or subscriber.authorization != stored.authorization:
+        return asked
+    faults = [_explained(fault) for fault in subscription.faults]
+    return replace(asked, subscription=replace(subscription, faults=faults))
+
+
+def _explained(fault: Fault) -> Fault:
+    """Say of what a patched authorization lacks why it does: whoever patches the rest may think it is there."""
+    if not fault.pointer.startswith("/subscriber/authorization/"):
+        return fault
+    why = "; the secrets that were sent before are sealed and never read back: send the whole subscriber, with them"
+    return Fault(fault.pointer, fault.message + why)
 
 
 async def _read(request: Request) -> _Sent:
