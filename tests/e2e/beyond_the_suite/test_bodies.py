@@ -159,6 +159,7 @@ def test_a_created_job_is_not_changed_by_what_is_not_utf_8(http: httpx2.Client, 
     assert {answer.status_code for answer in answers} == {400}
     assert all("it is not UTF-8" in answer.json()["detail"] for answer in answers)
     assert http.get(f"{job}/definition").content == before
+    assert http.delete(job).status_code == 200
 
 
 def test_a_form_in_a_charset_that_is_none_is_refused(http: httpx2.Client) -> None:

@@ -377,6 +377,7 @@ def test_no_resource_takes_a_parameter_that_it_does_not_know(http: httpx2.Client
         assert "misspelt" in answer.json()["detail"]
     assert http.get(job).status_code == 200
     assert http.get(sent.headers["Location"]).content == b"123456"
+    assert http.delete(job).status_code == 200
 
 
 def test_what_results_are_asked_by_is_known(http: httpx2.Client) -> None:
