@@ -376,6 +376,14 @@ class JobLocked(Conflict):
         self.status = status
 
 
+class JobChanged(Conflict):
+    """The job is not as the entity tag in If-Match says: it has changed since it was read."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} has changed since it was read; GET it again and send its new ETag")
+        self.job_id = job_id
+
+
 class NotWaiting(Conflict):
     """The job does not wait in the queue any more, or not yet."""
 

@@ -318,6 +318,28 @@ def test_progress_is_told_once_and_in_order_wherever_a_job_runs(
 # --- authorization ---------------------------------------------------------------------------------------------------
 
 
+def test_a_patch_of_an_address_alone_is_told_why_the_credentials_are_missing(
+    http: httpx2.Client, subscriber: Receiver
+) -> None:  # fmt: skip
+    bearer = {"type": "bearer", "token": "a-token"}
+    where = {"successUri": subscriber.address("/first"), "authorization": bearer}
+    document = {"process": "echo", "inputs": {"message": "x"}, "subscriber": where, "status": "create"}
+    job = http.post("/jobs", json=document).headers["Location"]
+    there = {"successUri": subscriber.address("/second")}
+
+    refused = http.patch(job, json={"subscriber": there})
+    whole = http.patch(job, json={"subscriber": {**there, "authorization": bearer}})
+
+    (fault,) = refused.json()["errors"]
+    assert (refused.status_code, fault["pointer"]) == (400, "/subscriber/authorization/token")
+    assert "never read back: send the whole subscriber" in fault["detail"]
+    assert whole.status_code == 200, whole.text
+    http.post(f"{job}/results")
+    (told,) = subscriber.wait("/second")
+    assert told.headers["authorization"] == "Bearer a-token"
+    assert subscriber.at("/first") == []
+
+
 def test_every_secret_of_the_service_signs(http: httpx2.Client, subscriber: Receiver) -> None:
     send(http, "echo", {"successUri": subscriber.address("/success")}, message="hellö")
 

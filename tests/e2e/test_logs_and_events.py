@@ -291,11 +291,37 @@ def test_a_lost_connection_goes_on_after_the_last_event(server: Server, http: ht
         assert over.status == 204
 
 
-@pytest.mark.parametrize("strange", ["x", "1/", "1/-1", "1/2/3/4", "", "1 /2"])
+@pytest.mark.parametrize("strange", ["x", "1/", "1/-1", "1/2/3/4", "1 /2"])
 def test_an_event_id_that_is_none_is_refused(http: httpx2.Client, strange: str) -> None:
     job = send(http, "short", word="x")
 
     assert http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": strange}).status_code == 400
+
+
+def test_an_empty_event_id_is_none(server: Server, http: httpx2.Client) -> None:
+    job = send(http, "short", word="x")
+    wait_for(http, job)
+
+    with Watcher(server.url, job, Last_Event_ID="") as watcher:
+        events = list(watcher.events())
+
+    assert "".join(event.data["text"] for event in events if event.name == "log").strip() == "x"
+    assert events[-1].data["status"] == "successful"
+
+
+def test_nobody_follows_a_step_that_an_ended_job_does_not_have(server: Server, http: httpx2.Client) -> None:
+    job = send(http, "steps", seconds=0)
+    wait_for(http, job)
+
+    nope = http.get(f"/jobs/{job}/events?step=nope")
+
+    assert nope.status_code == 404
+    assert "step=nope" in nope.json()["detail"]
+    for step in ("process", "crop"):
+        with Watcher(server.url, job, f"?step={step}") as watcher:
+            assert [event.data["status"] for event in watcher.events() if event.name == "status"] == ["successful"]
+    with Watcher(server.url, job, "?step=nope", Last_Event_ID="0/0") as watcher:
+        assert [event.name for event in watcher.events()] == ["status"]
 
 
 def test_nobody_follows_a_job_that_is_none(http: httpx2.Client) -> None:

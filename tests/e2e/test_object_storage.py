@@ -191,6 +191,8 @@ def test_a_log_that_somebody_removed_in_the_bucket_is_said_to_be_lost(
     (object_storage.bucket(bucket_name) / "service/one/default" / job.lstrip("/") / "1/process.log").unlink()
 
     assert http.get(f"{job}/logs/process").status_code == 404
+    assert http.head(f"{job}/logs/process").status_code == 404
+    assert http.get(f"{job}/logs/process", headers={"If-None-Match": "*"}).status_code == 404
     assert http.get(job).json()["status"] == "successful"
     assert "event: status" in http.get(f"{job}/events").text
 
@@ -225,6 +227,39 @@ def test_a_content_that_somebody_removed_in_the_bucket_is_said_to_be_lost(
     assert answer.status_code == 404
     assert answer.json()["type"] == "urn:graticule:problem:content-lost"
     assert "big.bin" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/results/result", "/results?outputs=result", "/results?profile=ogc-results"])
+def test_a_head_tells_what_a_get_would_of_a_content_that_is_there_or_lost(
+    http: httpx2.Client, object_storage: ObjectStorage, bucket_name: str, path: str
+) -> None:
+    job = big(http)
+    address, inline = f"{job}{path}", {"Accept": "*/*", "Prefer": "return=representation"}
+    got = http.get(address, headers=inline)
+    head = http.head(address, headers=inline)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(got.content)))
+    place = object_storage.bucket(bucket_name) / "service/one/default" / job.lstrip("/")
+    (place / "1/outputs/big.bin").unlink()
+
+    answers = [http.request(method, address, headers=inline) for method in ("GET", "HEAD")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+    assert answers[1].headers["content-length"] == answers[0].headers["content-length"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_lost_content_is_not_said_to_be_unchanged(
+    http: httpx2.Client, object_storage: ObjectStorage, bucket_name: str, method: str
+) -> None:
+    job = big(http)
+    tag = http.head(f"{job}/results/result", headers={"Accept": "*/*"}).headers["ETag"]
+    known = {"Accept": "*/*", "If-None-Match": tag}
+    unchanged = http.request(method, f"{job}/results/result", headers=known)
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", tag)
+    place = object_storage.bucket(bucket_name) / "service/one/default" / job.lstrip("/")
+    (place / "1/outputs/big.bin").unlink()
+
+    assert http.request(method, f"{job}/results/result", headers=known).status_code == 404
 
 
 # --- results as inputs -------------------------------------------------------------------------------------------

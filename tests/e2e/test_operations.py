@@ -107,6 +107,24 @@ def test_a_disk_with_too_little_room_makes_a_service_not_ready(serve: Serve) -> 
         assert http.get("/processes").status_code == 200
 
 
+def test_with_too_little_room_no_job_is_created_and_one_that_was_is_found(tmp_path: Path) -> None:
+    document = {"process": "hello-world", "inputs": {"name": "x"}, "status": "create"}
+    with Server(tmp_path / "home") as roomy, client(roomy) as http:
+        before = http.post("/jobs", json=document, headers={"Idempotency-Key": "k"}).headers["Location"]
+
+    little = {"GRATICULE_STORAGE__MIN_FREE_MIB": str(1 << 40)}
+    with Server(tmp_path / "home", environment=little) as full, client(full) as http:
+        refused = [http.post("/jobs", json=document, headers=headers) for headers in ({}, {"Idempotency-Key": "new"})]
+        again = http.post("/jobs", json=document, headers={"Idempotency-Key": "k"})
+        jobs = http.get("/jobs").json()["jobs"]
+
+    assert [answer.status_code for answer in refused] == [503, 503]
+    assert all("MiB are needed" in answer.json()["detail"] for answer in refused)
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert again.status_code == 201
+    assert [job["jobID"] for job in jobs] == [before.rpartition("/")[2]]
+
+
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 

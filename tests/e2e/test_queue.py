@@ -159,14 +159,39 @@ def test_the_key_of_a_created_job_is_good_for_no_other_request(http: httpx2.Clie
     assert http.get(f"/jobs/{first}").json()["status"] == "created"
 
 
-def test_a_created_job_that_becomes_one_of_another_process_lets_go_of_its_key(http: httpx2.Client) -> None:
-    job = created(http, "nap", "c3", seconds=0).json()["jobID"]
-    keyed(http, "c3", "mark", name="one", marks=os.devnull)
+def test_a_created_job_that_was_changed_is_found_by_what_it_was_first_sent_with(http: httpx2.Client) -> None:
+    first = created(http, "nap", "c4", seconds=0)
+    job = first.json()["jobID"]
 
-    changed = http.put(f"/jobs/{job}", json={"process": "mark", "inputs": {"name": "two", "marks": os.devnull}})
+    for seconds in (1, 2, 3):
+        assert http.patch(f"/jobs/{job}", json={"inputs": {"seconds": seconds}}).status_code == 200
+        again = created(http, "nap", "c4", seconds=0)
+        assert (again.status_code, again.json()["jobID"]) == (201, job)
 
-    assert changed.status_code == 200, changed.text
-    assert created(http, "nap", "c3", seconds=0).json()["jobID"] != job
+    assert [created(http, "nap", "c4", seconds=seconds).status_code for seconds in (1, 3)] == [422, 422]
+    assert http.get(f"/jobs/{job}/inputs").json()["inputs"] == {"seconds": 3}
+    http.post(f"/jobs/{job}/results")
+    assert created(http, "nap", "c4", seconds=0).json()["jobID"] == job
+
+
+def test_a_created_job_keeps_its_key_when_it_becomes_one_of_another_process(
+    serve: Any, ledger: dict[str, str]
+) -> None:  # fmt: skip
+    greeting = {"process": "mark", "inputs": {"name": "two", "marks": os.devnull}}
+    with client(serve(str(PROCESSES), env=ledger)) as http:
+        job = created(http, "nap", "c3", seconds=0).json()["jobID"]
+        other = keyed(http, "c3", "mark", name="one", marks=os.devnull).json()["jobID"]
+
+        changed = http.put(f"/jobs/{job}", json=greeting)
+
+        assert changed.status_code == 200, changed.text
+        assert created(http, "nap", "c3", seconds=0).json()["jobID"] == job
+        assert created(http, "nap", "c3", seconds=1).status_code == 422
+        assert keyed(http, "c3", "mark", name="one", marks=os.devnull).json()["jobID"] == other
+        assert len(http.get("/jobs").json()["jobs"]) == 2
+        back = http.put(f"/jobs/{job}", json={"process": "nap", "inputs": {"seconds": 2}})
+        assert back.status_code == 200, back.text
+        assert created(http, "nap", "c3", seconds=0).json()["jobID"] == job
 
 
 def test_a_job_that_is_sent_again_with_a_key_becomes_one_new_job(http: httpx2.Client) -> None:

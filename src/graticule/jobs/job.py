@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -143,6 +144,8 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """By their lower-case names."""
     query: str = ""
     """The query, still encoded."""
+    first: bytes = b""
+    """Digest of the request that its idempotency key came with, once the job has another; see `Job.asked_by`."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +192,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     """Grows with each change."""
     idempotency_key: str = ""
+    """Good for the process that the job was sent to; when the job gets another one, that first one follows a blank."""
     requires: str = ""
     """What an agent must have to run it, e.g. ``gpu``; empty: nothing."""
     history: bytes = b""
@@ -267,6 +271,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def repeated(self, by: str) -> Job:
         """Return this job as it is when it was sent again as another one."""
         return msgspec.structs.replace(self, repeated_by=by, revision=self.revision + 1)
+
+    def asked_by(self) -> bytes:
+        """Return a digest of what requests with one idempotency key have in common: the body, and what is to be done.
+
+        Of a created job that was changed it is that of its first request, which may still be sent again.
+        """
+        asked = (self.request, bool(self.preparation), self.repeats)
+        return self.prepared().first or hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
+
+    def key_at(self, process: str) -> str:
+        """Return the idempotency key as it is kept when the job becomes one of a process."""
+        key, _, first = self.idempotency_key.partition(" ")
+        first = first or self.process
+        return key if not key or process == first else f"{key} {first}"
 
     def label_list(self) -> list[str]:
         """Return what its sender calls it."""

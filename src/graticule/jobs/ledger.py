@@ -274,7 +274,10 @@ class Ledger(Protocol):
         """Return a job; raises NoSuchJob, or JobGone if it was removed."""
 
     async def find_same(self, job: Job) -> Job | None:
-        """Return the job that was sent before with the same idempotency key, if there is one."""
+        """Return the job that was sent before with the same key to the same process, if there is one.
+
+        It may have become one of another process since; see `Job.key_at`.
+        """
 
     async def page(self, query: JobQuery) -> Page:
         """Return one page of jobs."""

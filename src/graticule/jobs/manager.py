@@ -19,6 +19,7 @@ from graticule.errors import (
     Fault,
     IllegalTransition,
     InvalidInputs,
+    JobChanged,
     JobFailed,
     JobGone,
     JobLocked,
@@ -259,7 +260,7 @@ class JobManager:
                     found = await self.engine.ledger.find_same(wanted)
                 else:
                     return None
-        if found is None or _asked_by(found) != _asked_by(wanted):
+        if found is None or found.asked_by() != wanted.asked_by():
             raise KeyReused(wanted.idempotency_key, found.id if found is not None else "unknown")
         return found
 
@@ -357,15 +358,20 @@ class JobManager:
 
         Raises
         ------
-        NoSuchProcess, InvalidInputs, KeyReused
+        NoSuchProcess, InvalidInputs, KeyReused, StorageUnavailable
             As for one that is run.
         """
         job = self._new(await self._check(process_id, request), request)
         job = msgspec.structs.replace(job, status="created", preparation=msgspec.msgpack.encode(preparation))
-        if not request.idempotency_key:
+
+        async def take() -> None:
+            self.check_disk()
             await self.engine.ledger.add(job)
+
+        if not request.idempotency_key:
+            await take()
             return job
-        return await self._sent_before(job, lambda: self.engine.ledger.add(job)) or job
+        return await self._sent_before(job, take) or job
 
     async def get_created(self, job_id: str) -> Job:
         """Return a job that waits to be started.
@@ -394,9 +400,9 @@ class JobManager:
         """
         new = self._new(await self._check(process_id, request), request)
         changes = {name: getattr(new, name) for name in _CHANGED}
-        if new.process != job.process:  # keys are those of a process, where another job may have this one
-            changes["idempotency_key"] = ""
-        encoded = msgspec.msgpack.encode(preparation)
+        changes["idempotency_key"] = job.key_at(new.process)
+        first = job.asked_by() if job.idempotency_key else b""
+        encoded = msgspec.msgpack.encode(msgspec.structs.replace(preparation, first=first))
         wanted = msgspec.structs.replace(job, **changes, preparation=encoded, revision=job.revision + 1)
         moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
         return moved if moved == wanted else None
@@ -528,10 +534,13 @@ class JobManager:
         actor = self.actor if self.private and not self.operates else None
         return replace(query, workspace=self.workspace, actor=actor, now=now())
 
-    async def dismiss(self, job_id: str) -> Job:
-        """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
-        job = await self.get(job_id)
-        return await (self.remove(job) if job.ended else self.stop(job.key))
+    async def dismiss(self, job_id: str, *, read: Job | None = None) -> Job:
+        """Stop a job that waits or runs, or remove one that has ended; return it as dismissed.
+
+        With the job as it was `read`, raise JobChanged if one that waits or runs is not any more so.
+        """
+        job = read or await self.get(job_id)
+        return await (self.remove(job) if job.ended else self.stop(job.key, read=read))
 
     async def remove(self, job: Job) -> Job:
         """Remove a job that has ended, with its results; return it as dismissed."""
@@ -542,11 +551,17 @@ class JobManager:
         await self.engine.results.remove(key)  # first: what no record names is found by nobody
         await self.engine.ledger.remove(key)
 
-    async def stop(self, key: JobKey) -> Job:
+    async def stop(self, key: JobKey, *, read: Job | None = None) -> Job:
         """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
         engine, at = self.engine, now()
+
+        def dismissed(found: Job) -> Job:
+            if read is not None and found.revision != read.revision:
+                raise JobChanged(found.id)
+            return found.moved_to("dismissed", at=at, message="the job was dismissed", failure=_ENCODED_DISMISSED)
+
         engine.agent.forget(key.id)
-        job = await engine.ledger.move(key, lambda found: _dismissed(found, at))
+        job = await engine.ledger.move(key, dismissed)
         engine.agent.stop(job.key, _DISMISSED)
         engine.feed.ended(job)
         return job
@@ -711,20 +726,11 @@ def _new_id(at: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def _asked_by(job: Job) -> tuple[bytes, bool, str]:
-    """Return what requests with one idempotency key must have in common: the body, and what is to be done with it."""
-    return job.request, bool(job.preparation), job.repeats
-
-
 def _as_read(found: Job, read: Job) -> bool:
     """Return whether a created job is still as it was read; raises JobLocked if it is no created one any more."""
     if found.status != "created":
         raise JobLocked(found.id, found.status)
     return found.revision == read.revision
-
-
-def _dismissed(job: Job, at: int) -> Job:
-    return job.moved_to("dismissed", at=at, message="the job was dismissed", failure=_ENCODED_DISMISSED)
 
 
 _ENCODED_DISMISSED = msgspec.msgpack.encode(_DISMISSED)

@@ -167,6 +167,24 @@ class LedgerContract:
         with pytest.raises(NoSuchJob):
             await ledger.get(JobKey("default", "j2"))
 
+    async def test_the_key_of_a_job_is_found_after_the_job_has_become_one_of_another_process(
+        self, ledger: Ledger
+    ) -> None:
+        first = job("j1", idempotency_key="k", process="a")
+        await ledger.add(first)
+        for number in range(3):
+            await ledger.add(job(f"x{number}", idempotency_key="k", process=f"p{number}"))
+
+        moved = msgspec.structs.replace(first, process="p1", idempotency_key=first.key_at("p1"), revision=1)
+        await ledger.move(first.key, lambda _: moved)
+
+        assert await ledger.find_same(job("j2", idempotency_key="k", process="a")) == moved
+        assert await ledger.find_same(job("j2", idempotency_key="k", process="p3")) is None
+        assert await ledger.find_same(job("j2", idempotency_key="k", process="a", actor="ben")) is None
+        found = await ledger.find_same(job("j2", idempotency_key="k", process="p1"))
+        assert found is not None
+        assert found.id == "x1"
+
     async def test_jobs_whose_lease_has_ended_are_lost(self, ledger: Ledger) -> None:
         await ledger.add(running("lost"))
         await ledger.add(watched("told"))

@@ -231,8 +231,8 @@ class _KeptAnswers:
 
 async def _prepared(response: Response, method: str) -> Response:
     """Return an answer whose content has begun to come, so that a storage that fails is told by its status."""
-    if isinstance(response, ContentResponse) and method != "HEAD":
-        await response.prepare()
+    if isinstance(response, ContentResponse):
+        await (response.look() if method == "HEAD" or response.status_code == 304 else response.prepare())
     return response
 
 

@@ -45,7 +45,7 @@ _HEADERS: dict[str, tuple[str, Schema]] = {
     "Allow": ("Methods that the resource supports.", {"type": "string"}),
     "Content-Profile": ("Profile that the document follows.", {"type": "string"}),
     "Content-Range": ("Which bytes these are, or how many there are.", {"type": "string"}),
-    "ETag": ("Changes with the content; send it in If-None-Match.", {"type": "string"}),
+    "ETag": ("Changes with the content; send it in If-None-Match, or (of a job) in If-Match.", {"type": "string"}),
     "Link": ("Links (RFC 8288).", {"type": "string"}),
     "Location": ("Address of what was made, or where to look.", {"type": "string"}),
     "OGC-Output-Values-Count": ("How many values the output has.", {"type": "integer", "minimum": 0}),

@@ -38,6 +38,12 @@ IDEMPOTENCY_KEY = Parameter(
     description="Sent again with the same key, a request is the same job, not a second one.",
     schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
 )
+IF_MATCH = Parameter(
+    name="If-Match",
+    place="header",
+    description="The `ETag` of the job as it was read: it is only changed if it is still that one.",
+    schema={"type": "string"},
+)
 PROCESS_ID = Parameter(
     name="processID", place="path", description="Identifier of a process.", schema={"type": "string"}
 )

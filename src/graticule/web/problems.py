@@ -70,6 +70,7 @@ PROBLEMS: dict[type[errors.GraticuleError], Problem] = {
     errors.InvalidRange: Problem(416, _own("invalid-range"), "Range not satisfiable"),
     errors.IllegalTransition: Problem(409, _own("illegal-transition"), "Not possible in this status"),
     errors.JobLocked: Problem(423, f"{PART4}/locked", "Job locked"),
+    errors.JobChanged: Problem(412, _own("job-changed"), "Job changed"),
     errors.NotWaiting: Problem(409, _own("not-waiting"), "Job does not wait"),
     errors.NotEnded: Problem(409, _own("not-ended"), "Job has not ended"),
     errors.DuplicateJob: Problem(409, _own("duplicate-job"), "Sent before"),

@@ -214,7 +214,7 @@ def limit_of(query: QueryParams, default: int, maximum: int) -> int:
         return default
     if not re.fullmatch(r"0*[1-9][0-9]*", text):
         raise InvalidParameter("limit", text, "use a whole number of at least 1")
-    return maximum if len(text) > _DIGITS else min(int(text), maximum)
+    return min(whole_number(text), maximum)
 
 
 def offset_of(query: QueryParams) -> int:
@@ -228,7 +228,13 @@ def offset_of(query: QueryParams) -> int:
     text = query.get("offset", "0")
     if not re.fullmatch(r"[0-9]+", text):
         raise InvalidParameter("offset", text, "use a whole number of at least 0")
-    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+    return whole_number(text)
+
+
+def whole_number(digits: str) -> int:
+    """Return the number that a client's digits say; one that is larger than anything counted here, no larger."""
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
 def cursor_of(query: QueryParams) -> Cursor | None:
@@ -341,6 +347,7 @@ async def parse_body(body: bytes, kind: type[T]) -> T:
 
 def _parse(body: bytes, kind: type[T]) -> T:
     try:
+        body.decode()  # the decoder passes over what it does not know, whatever bytes that has
         document = decode(body, _decoder(kind))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
@@ -471,7 +478,7 @@ async def read_bytes(request: Request, limit: int) -> bytes:
     check_encoding(request)
     declared = header(request, "content-length")
     remedy = "send large inputs by reference: upload them to /files and give the href"
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and whole_number(declared) > limit:
         raise TooLarge("the request body", limit, remedy)
     chunks: list[bytes] = []
     size = 0

@@ -22,7 +22,7 @@ from graticule.errors import ContentLost, InvalidRange, StorageUnavailable
 from graticule.ogc.common import HTML, JSON, Link
 from graticule.web import pages
 from graticule.web.negotiation import preferred_profile, profile_uri, wanted_media_type
-from graticule.web.requests import base_of, header, visit_of
+from graticule.web.requests import base_of, header, visit_of, whole_number
 
 log = logging.getLogger("graticule.web")
 
@@ -136,6 +136,11 @@ def matches(if_none_match: str, tag: str) -> bool:
     return bool(if_none_match) and (if_none_match.strip() == "*" or tag in re.findall(r'"[^"]*"', if_none_match))
 
 
+def allows(if_match: str, tag: str) -> bool:
+    """Return whether an ``If-Match`` header lets a request change what has this tag (strong comparison)."""
+    return not if_match or if_match.strip() == "*" or tag in re.findall(r'(?:W/)?"[^"]*"', if_match)
+
+
 # --- content ----------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +170,7 @@ class ContentResponse(Response):
     parts : sequence of bytes or FilePart
         The content, in order.
     status : int
-        The HTTP status.
+        The HTTP status; with 304 nothing of the content is sent.
     media_type : str
         Its type.
     headers : dict, optional
@@ -196,7 +201,8 @@ class ContentResponse(Response):
         self.media_type = None
         self.background = None
         self.body = b""
-        self.init_headers({**(headers or {}), "content-type": media_type, "content-length": str(length)})
+        sent = {} if status == 304 else {"content-type": media_type, "content-length": str(length)}
+        self.init_headers({**(headers or {}), **sent})
 
     async def prepare(self) -> None:
         """Read the beginning of the first file, so that what is wrong with the storage is said before the head."""
@@ -207,9 +213,16 @@ class ContentResponse(Response):
                 break
         self._rest = pieces
 
+    async def look(self) -> None:
+        """Find out whether the first file is there, for an answer that sends nothing of it; raise as `prepare` does."""
+        part = self._parts[self._leading] if self._leading < len(self._parts) else b""
+        if isinstance(part, FilePart):
+            content = await part.file.open(start=0, stop=0)
+            await content.pieces.aclose()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        if scope["method"] != "HEAD":
+        if scope["method"] != "HEAD" and self.status_code != 304:
             async with aclosing(self._rest or self._pieces()) as rest:
                 for piece in self._begun:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -285,7 +298,9 @@ def file_response(
         headers["repr-digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
     fetched = request.method in ("GET", "HEAD")
     if fetched and matches(header(request, "if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
+        if isinstance(part, bytes):
+            return Response(status_code=304, headers=headers)
+        return ContentResponse([part], 304, media_type=media_type, headers=headers)
     size = part.size if isinstance(part, FilePart) else len(part)
     span = span_of(header(request, "range"), header(request, "if-range"), tag, size) if fetched else None
     if span is None and isinstance(part, bytes):
@@ -313,14 +328,14 @@ def span_of(text: str, if_range: str, tag: str, size: int) -> tuple[int, int] | 
     InvalidRange
         If the range lies outside the content.
     """
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", text.strip())
+    found = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", text.strip())
     if not found or found.group(0) == "bytes=-" or (if_range and if_range != tag):
         return None
-    first, last = found.groups()
-    if not first:
-        if int(last) == 0 or size == 0:
+    first, last = (whole_number(digits) if digits else None for digits in found.groups())
+    if first is None:
+        if not last or size == 0:
             raise InvalidRange(size)
-        return max(0, size - int(last)), size
-    if int(first) >= size or (last and int(last) < int(first)):
+        return max(0, size - last), size
+    if first >= size or (last is not None and last < first):
         raise InvalidRange(size)
-    return int(first), min(size, int(last) + 1) if last else size
+    return first, size if last is None else min(size, last + 1)

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -126,6 +127,46 @@ def test_a_compressed_body_is_refused_with_the_encoding_that_is_read(http: httpx
     assert_problem(answer, 415)
     assert "Content-Encoding 'gzip'" in answer.json()["detail"]
     assert answer.headers["accept-encoding"] == "identity"
+
+
+NOT_UTF_8 = {
+    "a member that is kept": b'{"process": "echo", "inputs": {"message": "x"}, "unknown": "\xff"}',
+    "beside a fault": b'{"process": "echo", "inputs": {"message": "x"}, "outputs": 5, "unknown": "\xff"}',
+    "an input": b'{"process": "echo", "inputs": {"message": "\xff"}}',
+    "the process": b'{"process": "\xff", "inputs": {"message": "x"}}',
+    "a large one": b'{"process": "echo", "inputs": {"message": "x"}, "unknown": "%b\xff"}' % (b"x" * 300_000),
+}
+
+
+@pytest.mark.parametrize("path", ["/processes/echo/execution", "/jobs", "/processes/echo/jobs"])
+@pytest.mark.parametrize("body", NOT_UTF_8.values(), ids=NOT_UTF_8)
+def test_a_byte_that_is_not_utf_8_is_named_wherever_it_stands(http: httpx2.Client, path: str, body: bytes) -> None:
+    answer = send(http, body, path)
+
+    assert answer.status_code == 400, answer.text
+    assert f"it is not UTF-8 (byte 0xFF at offset {body.index(0xFF)})" in answer.text
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_created_job_is_not_changed_by_what_is_not_utf_8(http: httpx2.Client, method: str) -> None:
+    document = {"process": "echo", "inputs": {"message": "x"}, "status": "create"}
+    job = urlsplit(http.post("/jobs", json=document).headers["Location"]).path
+    before = http.get(f"{job}/definition").content
+    headers = {"Content-Type": "application/json"}
+
+    answers = [http.request(method, job, content=body, headers=headers) for body in NOT_UTF_8.values()]
+
+    assert {answer.status_code for answer in answers} == {400}
+    assert all("it is not UTF-8" in answer.json()["detail"] for answer in answers)
+    assert http.get(f"{job}/definition").content == before
+    assert http.delete(job).status_code == 200
+
+
+def test_a_form_in_a_charset_that_is_none_is_refused(http: httpx2.Client) -> None:
+    form = b'--a\r\nContent-Disposition: form-data; name="message"\r\n\r\nx\r\n--a--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=a; charset=undefined"}
+
+    assert_problem(http.post("/processes/echo/form", content=form, headers=headers), 400)
 
 
 @pytest.mark.parametrize("path", ["/processes/echo-all/execution", "/jobs"])

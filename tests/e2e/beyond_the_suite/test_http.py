@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from graticule.web.routes import ROUTES
+from graticule.web.routing import Route
 from tests.e2e.beyond_the_suite.asking import (
     HTML,
     JSON,
@@ -339,3 +343,112 @@ def test_t2_0__rec_core_http_head_is_answered_wherever_get_is_but_where_it_runs_
     }
     assert not any(head.content for head, _ in answers.values())
     assert http.head("/processes/echo/execution?message=hello").status_code == 405
+
+
+TOLERANT = {"/health", "/health/live", "/health/ready", "/metrics"}
+"""What machines ask for that may add a parameter of their own."""
+
+
+@pytest.mark.parametrize(
+    "route",
+    [one for one in ROUTES if not one.hidden],
+    ids=lambda one: f"{one.method} {one.path}",
+)
+def test_no_resource_takes_a_parameter_that_it_does_not_know(http: httpx2.Client, route: Route) -> None:
+    document = {"process": "echo", "inputs": {"message": "hello"}, "outputs": {"message": {}}}
+    job = done(http, "echo", document)
+    if route.path == "/jobs/{jobID}" and route.method in {"PATCH", "PUT"}:  # a created one
+        job = urlsplit(http.post("/jobs", json={**document, "status": "create"}).headers["Location"]).path
+    sent = http.post("/files?name=some.bin", content=b"123456", headers={"Content-Type": "application/octet-stream"})
+    _, fileid, name = urlsplit(sent.headers["Location"]).path.strip("/").split("/")
+    values = {
+        "jobID": job.rpartition("/")[2], "outputID": "message", "index": "0", "step": "process", "processID": "echo",
+        "fileID": fileid, "name": name, "scope": "queue", "number": "1",
+    }  # fmt: skip
+    path = re.sub(r"\{(\w+)(:path)?\}", lambda found: values[found[1]], route.path)
+    tus = {"Tus-Resumable": "1.0.0"} if route.method == "PATCH" and "/files/" in path else {}
+
+    answer = http.request(route.method, f"{path}?misspelt=1", headers={"Content-Type": JSON, **tus}, content=b"{}")
+
+    if route.path in TOLERANT:
+        assert answer.status_code in {200, 403}, answer.text
+    else:
+        assert_problem(answer, 400)
+        assert "misspelt" in answer.json()["detail"]
+    assert http.get(job).status_code == 200
+    assert http.get(sent.headers["Location"]).content == b"123456"
+    assert http.delete(job).status_code == 200
+
+
+def test_what_results_are_asked_by_is_known(http: httpx2.Client) -> None:
+    job = done(http, "echo", {"inputs": {"message": "hello"}})
+    asked = [
+        "", "/results", "/results?f=json", "/results?outputs=message&profile=ogc-results", "/results?f=html",
+        "/results?outputs=message&outputs=message", "/results/message?f=text/plain", "/results/message?profiles=any",
+        "?f=html", "?profile=job-description", "?profiles=x&profile=y",
+    ]  # fmt: skip
+
+    answers = [http.get(job + one) for one in asked]
+
+    assert {answer.status_code for answer in answers} == {200}
+    for repeated in ("?f=json&f=html", "/results/message?f=json&f=json"):
+        assert_problem(http.get(job + repeated), 400)
+
+
+MANY = "9" * 5000
+"""More digits than Python reads as a number."""
+
+
+@pytest.fixture(scope="module")
+def ranged(http: httpx2.Client) -> dict[str, str]:
+    """Addresses of what answers ranges; each has six bytes."""
+    job = done(http, "echo", {"inputs": {"message": "123456"}, "outputs": {"message": {}}})
+    kept = http.post("/files?name=some.bin", content=b"123456", headers={"Content-Type": "application/octet-stream"})
+    return {"result": f"{job}/results/message?f=text/plain", "file": kept.headers["Location"]}
+
+
+@pytest.mark.parametrize("what", ["result", "file"])
+@pytest.mark.parametrize(
+    ("asked", "status", "content"),
+    [
+        (f"bytes={MANY}-", 416, None),
+        (f"bytes={MANY}-{MANY}", 416, None),
+        (f"bytes=2-{MANY}", 206, b"3456"),
+        (f"bytes=-{MANY}", 206, b"123456"),
+        (f"bytes={'0' * 5000}1-2", 206, b"23"),
+        (f"bytes=-{'0' * 5000}", 416, None),
+    ],
+    ids=["first", "both", "last", "suffix", "zeros", "none"],
+)
+def test_a_range_of_many_digits_is_as_any_that_is_too_large(
+    http: httpx2.Client, ranged: dict[str, str], what: str, asked: str, status: int, content: bytes | None
+) -> None:
+    answer = http.get(ranged[what], headers={"Range": asked, "Accept": "*/*"})
+
+    assert answer.status_code == status, answer.text
+    assert content is None or answer.content == content
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        (f"/jobs?limit={MANY}", {}, 200),
+        (f"/processes?offset={MANY}", {}, 200),
+        (f"/jobs?minDuration={MANY}&maxDuration={MANY}", {}, 200),
+        (f"{{job}}/results/message/{MANY}", {}, 404),
+        (f"{{job}}/results/message/{MANY}/preview.png", {}, 404),
+        (f"{{job}}/logs/process?attempt={MANY}", {}, 404),
+        ("{job}/events", {"Last-Event-ID": f"{MANY}/{MANY}/{MANY}"}, 200),
+        ("/processes/echo/execution?message=x", {"Prefer": f"wait={MANY}"}, 200),
+    ],
+)
+def test_a_number_of_many_digits_is_read_everywhere(
+    http: httpx2.Client, ranged: dict[str, str], path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = http.get(path.format(job=ranged["result"].partition("/results")[0]), headers=headers)
+
+    assert answer.status_code == status, answer.text
+
+
+def test_an_example_of_many_digits_is_none(http: httpx2.Client) -> None:
+    assert_problem(http.post("/processes/echo/form", data={"example": MANY}), 400)

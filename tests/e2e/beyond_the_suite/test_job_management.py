@@ -725,3 +725,91 @@ def test_t4__the_definition_of_the_service_names_the_operations(http: httpx2.Cli
     assert {"422", "415", "400", "404"} <= set(paths["/jobs"]["post"]["responses"])
     assert {"422", "415", "423", "404"} <= set(paths["/jobs/{jobID}"]["patch"]["responses"])
     assert all(f"/jobs/{{jobID}}/{name}" in paths for name in ("definition", "inputs", "prov"))
+
+
+# --- two who change one job ---------------------------------------------------------------------------------------
+
+
+def tag(http: httpx2.Client, job: str) -> str:
+    return str(http.get(job).headers["ETag"])
+
+
+def test_the_status_of_a_job_has_a_tag_that_changes_with_it(http: httpx2.Client) -> None:
+    job = create(http)
+    first = tag(http, job)
+
+    same = http.get(job, headers={"If-None-Match": first})
+    patched = change(http, job, {"inputs": {"message": "second"}})
+
+    assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", first)
+    assert http.head(job).headers["ETag"] == tag(http, job) == patched.headers["ETag"] != first
+    assert http.get(job, headers={"If-None-Match": first}).status_code == 200
+    assert start(http, job).status_code == 200
+    ended(http, job)
+    assert tag(http, job) not in {first, patched.headers["ETag"]}
+    assert "ETag" not in http.get(job, headers={"Accept": "text/html"}).headers
+
+
+def test_the_tag_of_a_running_job_changes_with_what_its_document_says(http: httpx2.Client) -> None:
+    job = running(http, seconds=3)
+    documents: dict[str, set[str]] = {}
+    while True:
+        answer = http.get(job)
+        documents.setdefault(answer.headers["ETag"], set()).add(answer.text)
+        if answer.json()["status"] != "running":
+            break
+
+    assert len(documents) > 1
+    assert {len(texts) for texts in documents.values()} == {1}
+
+
+def test_the_second_of_two_who_change_a_job_is_told_so(http: httpx2.Client) -> None:
+    job = create(http)
+    read = tag(http, job)
+    first = change(http, job, {"inputs": {"message": "first"}}, If_Match=read)
+
+    late = [
+        change(http, job, {"inputs": {"message": "second"}}, If_Match=read),
+        http.put(job, json={**HELLO, "inputs": {"message": "second"}}, headers={"If-Match": read}),
+        start(http, job, If_Match=read),
+        http.delete(job, headers={"If-Match": read}),
+    ]
+
+    assert first.status_code == 200
+    for answer in late:
+        assert_problem(answer, 412)
+        assert answer.json()["type"] == "urn:graticule:problem:job-changed"
+    assert status(http, job) == "created"
+    assert http.get(f"{job}/inputs").json()["inputs"] == {"message": "first"}
+    newest = first.headers["ETag"]
+    assert change(http, job, {"inputs": {"message": "second"}}, If_Match=f'"else", {newest}').status_code == 200
+    replaced = http.put(job, json={**HELLO, "inputs": {"message": "third"}}, headers={"If-Match": tag(http, job)})
+    assert replaced.status_code == 200
+    assert start(http, job, If_Match=tag(http, job)).status_code == 200
+    assert ended(http, job)["status"] == "successful"
+    assert http.delete(job, headers={"If-Match": tag(http, job)}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [("*", 200), ("", 200), ("W/{tag}", 412), ('"nope"', 412), ("nope", 412)]
+)
+def test_what_if_match_may_say(http: httpx2.Client, sent: str, expected: int) -> None:
+    job = create(http)
+
+    answer = change(http, job, {"inputs": {"message": "second"}}, If_Match=sent.format(tag=tag(http, job)))
+
+    assert answer.status_code == expected, answer.text
+
+
+def test_of_many_who_change_a_job_at_once_by_its_tag_one_succeeds(http: httpx2.Client) -> None:
+    job = create(http)
+    read = tag(http, job)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda number: change(http, job, {"inputs": {"message": str(number)}}, If_Match=read), range(8))
+        )
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    (number,) = (number for number, answer in enumerate(answers) if answer.status_code == 200)
+    assert http.get(f"{job}/inputs").json()["inputs"] == {"message": str(number)}

@@ -47,6 +47,13 @@ _LANES = (
     " NULL) SELECT lane FROM lanes WHERE lane IS NOT NULL"
 )
 """Each lane once, by as many steps in the index as there are lanes."""
+_KEYED = "workspace=? AND actor=? AND idempotency_key<>''"
+_MOVED_AWAY = (
+    f"WITH RECURSIVE keyed(process) AS (SELECT min(process) FROM jobs WHERE {_KEYED} UNION ALL SELECT (SELECT"
+    f" min(jobs.process) FROM jobs WHERE {_KEYED} AND jobs.process>keyed.process) FROM keyed WHERE keyed.process IS NOT"
+    f" NULL) {SELECT} WHERE {_KEYED} AND process IN (SELECT process FROM keyed) AND idempotency_key=?"
+)
+"""The job of a key wherever it went, by as many steps in the index as the actor has processes."""
 _HEADS = "SELECT created, seq FROM jobs WHERE status='accepted' AND lane=? AND not_before<=? ORDER BY seq LIMIT ?"
 _LOAD = "SELECT workspace, actor, process, count(*) FROM jobs WHERE status='running' GROUP BY workspace, actor, process"
 _TAKE = (
@@ -478,6 +485,9 @@ class SqlLedger(ABC):
     async def find_same(self, job: Job) -> Job | None:
         sql = f"{SELECT} WHERE workspace=? AND actor=? AND process=? AND idempotency_key=? AND idempotency_key<>''"
         rows = await self._read(sql, (job.workspace, job.actor, job.process, job.idempotency_key))
+        if not rows and job.idempotency_key:
+            owner = (job.workspace, job.actor)
+            rows = await self._read(_MOVED_AWAY, (*owner, *owner, *owner, f"{job.idempotency_key} {job.process}"))
         return _job(rows[0]) if rows else None
 
     async def page(self, query: JobQuery) -> Page:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from graticule.errors import (
     InvalidParameter,
     JobGone,
     NoSuchJob,
+    NoSuchResource,
     NotFound,
     StorageUnavailable,
     TooManyFollowers,
@@ -35,7 +37,7 @@ from graticule.jobs.manager import JobManager
 from graticule.jobs.watching import Watch, Watchers
 from graticule.web.documents import status_info
 from graticule.web.parameters import JOB_ID
-from graticule.web.requests import base_of, check_parameters, header, offset_of, visit_of, workspace_of
+from graticule.web.requests import base_of, check_parameters, header, offset_of, visit_of, whole_number, workspace_of
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -52,8 +54,6 @@ _PACE_S = 0.2
 """Seconds between two rounds of events, so that a hundred watchers of a talkative process cost little."""
 _PIECE = 32 << 10
 """Bytes of the log in one event."""
-_DIGITS = 18
-"""A number of more digits is larger than any revision or log."""
 _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
 
 
@@ -63,7 +63,7 @@ _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
         JOB_ID,
         Parameter(
             name="step",
-            description="Whose log is followed: `process`, or the name of a step.",
+            description="Whose log is followed: `process`, or the name of a step; while the job runs, it may yet come.",
             schema={"type": "string", "default": PROCESS},
         ),
         Parameter(
@@ -74,8 +74,8 @@ _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
         Parameter(
             name="Last-Event-ID",
             place="header",
-            description="Identifier of the last event that was taken: the stream goes on after it.",
-            schema={"type": "string", "pattern": f"^{_LAST_ID}$"},
+            description="Identifier of the last event that was taken: the stream goes on after it. Empty: as none.",
+            schema={"type": "string", "pattern": f"^({_LAST_ID})?$"},
             example="17/2048",
         ),
     ),
@@ -88,7 +88,7 @@ _LAST_ID = "[0-9]+(/[0-9]+){0,2}"
         ),
         Answer(status=204, description="The job has ended and all was told; do not come again."),
     ),
-    problems=(NoSuchJob, JobGone, InvalidParameter, TooManyFollowers),
+    problems=(NoSuchJob, JobGone, NoSuchResource, InvalidParameter, TooManyFollowers),
     head=False,
 )
 async def get_events(request: Request) -> Response:
@@ -96,17 +96,20 @@ async def get_events(request: Request) -> Response:
     query = request.query_params
     check_parameters(query, "step", "offset")
     revision, offset, token = -1, offset_of(query), 0
-    if "last-event-id" in request.headers:
-        last = header(request, "last-event-id")
+    if last := header(request, "last-event-id"):
         if re.fullmatch(_LAST_ID, last) is None:
             raise InvalidParameter("Last-Event-ID", last, "send the id of an event, or nothing")
         known, told, begun, *_ = f"{last}//".split("/")
-        revision, offset = int(known[:_DIGITS]), int(told[:_DIGITS] or offset)
-        token = int(begun[:_DIGITS] or 1)
+        revision, offset = whole_number(known), whole_number(told) if told else offset
+        token = whole_number(begun or "1")
     parts, jobs = visit_of(request).parts, workspace_of(request).jobs
     job = await jobs.get(request.path_params["jobID"])
+    step = query.get("step", PROCESS)
+    # Who has followed it before learns of the end, whether or not the step ever came.
+    if job.ended and not last and step != PROCESS and step not in await parts.logs.steps(job):
+        raise NoSuchResource(f"{request.url.path}?step={quote(step)}")
     follower = _Follower(
-        jobs=jobs, logs=parts.logs, base=base_of(request), step=query.get("step", PROCESS), offset=offset,
+        jobs=jobs, logs=parts.logs, base=base_of(request), step=step, offset=offset,
         revision=revision, token=token or job.token,
     )  # fmt: skip
     if job.ended and job.revision == revision and await follower.has_all(job):

@@ -34,9 +34,11 @@ from graticule.web.negotiation import admits, choose
 from graticule.web.parameters import IDEMPOTENCY_KEY, PREFER, PROCESS_ID
 from graticule.web.preferences import RESPOND_ASYNC, Mode, decide_mode
 from graticule.web.requests import (
+    PROFILES,
     about_job,
     accept_of,
     base_of,
+    check_parameters,
     header,
     prefer_of,
     profiles_of,
@@ -87,6 +89,7 @@ async def execute(request: Request) -> Response:
     """Run a process; answer at once with `respond-async`, otherwise when it ends or the wait is up."""
     process_id = request.path_params["processID"]
     workspace_of(request).jobs.catalog.get(process_id)  # without it, no body is right
+    check_parameters(request.query_params, "f", several=PROFILES)
     body, received = await read_body(request, Execute)
     return await run(request, process_id, body, received)
 

@@ -45,6 +45,7 @@ from graticule.web.requests import (
     limit_of,
     offset_of,
     visit_of,
+    whole_number,
     workspace_of,
 )
 from graticule.web.responses import VARY, FilePart, answer, disposition, etag, file_response, self_links
@@ -66,8 +67,6 @@ _FORM = "multipart/form-data"
 _GATHERED = 1 << 20
 """Bytes that are gathered before they are written."""
 _HEADER_LIMIT = 8192
-_DIGITS = 18
-"""A number of bytes with more digits is larger than any file."""
 
 _FILE_ID = Parameter(
     name="fileID", place="path", description="Identifier of a file, or `samples`.", schema={"type": "string"}
@@ -139,6 +138,7 @@ class FileList(Document, frozen=True, kw_only=True):
 )
 async def upload_file(request: Request) -> Response:
     """Keep a file, so that inputs can refer to it."""
+    check_parameters(request.query_params, "name")
     if (refused := _other_version(request)) is not None:
         return refused
     workspace_of(request).jobs.check_disk()
@@ -196,6 +196,7 @@ async def upload_file(request: Request) -> Response:
 )
 async def continue_upload(request: Request) -> Response:
     """Send the next part of a file (tus)."""
+    check_parameters(request.query_params)
     if "tus-resumable" not in request.headers:
         raise InvalidParameter("Tus-Resumable", "", f"name the version of the protocol, {TUS}")
     if (refused := _other_version(request)) is not None:
@@ -455,6 +456,7 @@ async def list_files(request: Request) -> Response:
 )
 async def describe_file(request: Request) -> Response:
     """Tell name, size, checksum and expiry of an uploaded file."""
+    check_parameters(request.query_params, "f")
     upload = await _own(request)
     return answer(request, _file(upload, base_of(request)), page="file")
 
@@ -471,10 +473,11 @@ async def describe_file(request: Request) -> Response:
         ),
         RANGE,
     ),
-    problems=(NoSuchFile, InvalidRange, UploadConflict, ContentLost),
+    problems=(NoSuchFile, InvalidParameter, InvalidRange, UploadConflict, ContentLost),
 )
 async def download_file(request: Request) -> Response:
     """Return a file."""
+    check_parameters(request.query_params)
     files, identifier, name = workspace_of(request).files, request.path_params["fileID"], request.path_params["name"]
     if identifier == SAMPLES:
         path = files.sample(name)
@@ -497,17 +500,18 @@ async def download_file(request: Request) -> Response:
     "/files/{fileID}",
     parameters=(_FILE_ID,),
     answers=(Answer(status=204, description="It is removed."),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, InvalidParameter, AccessDenied),
     operation="delete_file_by_id",
 )
 @routes.delete(
     "/files/{fileID}/{name}",
     parameters=(_FILE_ID, _NAME),
     answers=(Answer(status=204, description="It is removed.", headers=("Tus-Resumable",)),),
-    problems=(NoSuchFile, AccessDenied),
+    problems=(NoSuchFile, InvalidParameter, AccessDenied),
 )
 async def delete_file(request: Request) -> Response:
     """Remove a file before it expires."""
+    check_parameters(request.query_params)
     if request.path_params["fileID"] == SAMPLES:
         raise AccessDenied(workspace_of(request).actor, "remove sample data")
     upload = await _own(request)
@@ -604,7 +608,7 @@ def _number(request: Request, name: str) -> int:
     spelling = name.title()
     if not re.fullmatch(r"[0-9]+", text):
         raise InvalidParameter(spelling, text, f"send the header {spelling} with a whole number of bytes")
-    return int(text) if len(text) <= _DIGITS else 10**_DIGITS
+    return whole_number(text)
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -633,7 +637,7 @@ def _limit(request: Request) -> int:
 
 def _refuse_larger(request: Request, declared: str) -> None:
     limit = _limit(request)
-    if limit and declared.isdecimal() and int(declared) > limit:
+    if limit and declared.isdecimal() and whole_number(declared) > limit:
         raise _too_large(limit)
 
 

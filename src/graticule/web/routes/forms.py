@@ -34,7 +34,7 @@ from graticule.processes.catalog import Offer
 from graticule.processes.secrets import hides
 from graticule.web import pages
 from graticule.web.forms import Form, blank_form, filled_form, read_form, with_faults
-from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, workspace_of
+from graticule.web.requests import about_job, base_of, header, trace_of, visit_of, whole_number, workspace_of
 from graticule.web.responses import VARY
 from graticule.web.routes.processes import describe
 from graticule.web.routing import Routes
@@ -192,7 +192,7 @@ async def _end(request: Request, job: Job, action: str) -> bool:
 
 def _example(description: ProcessDescription, text: str) -> tuple[Form, dict[str, WantedOutput] | None]:
     examples = description.examples or []
-    if not text.isdecimal() or int(text) >= len(examples):
+    if not text.isdecimal() or whole_number(text) >= len(examples):
         raise InvalidParameter("example", text, f"use a whole number below {len(examples)}")
     outputs = examples[int(text)].outputs
     return blank_form(description, int(text)), msgspec.convert(outputs, dict[str, WantedOutput]) if outputs else None
@@ -279,6 +279,8 @@ async def _read(request: Request) -> FormData:
         return await counted.form(max_files=_FILES, max_fields=_FIELDS, max_part_size=settings.body_limit_mib << 20)
     except HTTPException as error:
         raise InvalidBody(f"the form cannot be read: {error.detail}") from error
+    except UnicodeError as error:  # some charsets cannot even be tried
+        raise InvalidBody("the form cannot be read: it is not in the charset that it names; send UTF-8") from error
     except ClientDisconnect as error:
         raise InvalidBody("the form ended before it was complete") from error
 

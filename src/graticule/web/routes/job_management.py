@@ -17,6 +17,7 @@ from graticule.errors import (
     InvalidBody,
     InvalidInputs,
     InvalidParameter,
+    JobChanged,
     JobFailed,
     JobGone,
     JobLocked,
@@ -44,7 +45,7 @@ from graticule.processes.secrets import hides, shown_inputs
 from graticule.web.documents import result_types
 from graticule.web.merge_patch import merge_patch
 from graticule.web.negotiation import choose, media_type_of, profile_uri, wanted_media_type, wanted_profiles
-from graticule.web.parameters import IDEMPOTENCY_KEY, JOB_ID, PREFER, PROFILE, F
+from graticule.web.parameters import IDEMPOTENCY_KEY, IF_MATCH, JOB_ID, PREFER, PROFILE, F
 from graticule.web.preferences import Mode, decide_start_mode, parse_prefer, split_created
 from graticule.web.requests import (
     PROFILES,
@@ -72,6 +73,7 @@ from graticule.web.routes.execution import (
     idempotency_key_of,
     run,
 )
+from graticule.web.routes.jobs import check_unchanged, status_of, tag_of
 from graticule.web.routing import Answer, Parameter, Routes
 
 routes = Routes("Jobs")
@@ -112,8 +114,7 @@ _PREFER_CREATED = Parameter(
 _GONE = (NoSuchJob, JobGone)
 _READ = (InvalidBody, TooLarge, UnsupportedEncoding, UnsupportedMediaType, UnsupportedSchema)
 _CHANGE_PROBLEMS = (
-    *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked,
-
+    *_GONE, *_READ, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, JobLocked, JobChanged,
 )  # fmt: skip
 _CHANGED_ANSWER = Answer(
     status=200, description="The job as it is now.", content=((JSON, "statusInfo"), (HTML, "")), headers=("Location",)
@@ -150,7 +151,7 @@ async def create_job(request: Request) -> Response:
 
 @routes.put(
     "/jobs/{jobID}",
-    parameters=(JOB_ID, _PREFER_CREATED, _CONTENT_SCHEMA, PROFILE, F),
+    parameters=(JOB_ID, IF_MATCH, _PREFER_CREATED, _CONTENT_SCHEMA, PROFILE, F),
     body=tuple((name, "executeJob") for name in _WHOLE),
     answers=(_CHANGED_ANSWER,),
     problems=_CHANGE_PROBLEMS,
@@ -165,15 +166,16 @@ async def replace_job(request: Request) -> Response:
     changed: Job | None = None
     while changed is None:
         job = await jobs.get_created(job_id)
+        await check_unchanged(request, job)
         changed = await jobs.change(job, process_id, await _execution_of(request, sent), preparation)
     return created(request, changed, _NO_MODE, status=200)
 
 
 @routes.patch(
     "/jobs/{jobID}",
-    parameters=(JOB_ID, _PREFER_CREATED, _CONTENT_SCHEMA, PROFILE, F),
+    parameters=(JOB_ID, IF_MATCH, _PREFER_CREATED, _CONTENT_SCHEMA, PROFILE, F),
     body=tuple((name, "jobPatch") for name in _PATCHES),
-    answers=(_CHANGED_ANSWER,),
+    answers=(replace(_CHANGED_ANSWER, headers=("Location", "ETag")),),
     problems=_CHANGE_PROBLEMS,
 )
 async def change_job(request: Request) -> Response:
@@ -184,6 +186,7 @@ async def change_job(request: Request) -> Response:
     changed: Job | None = None
     while changed is None:
         job = await jobs.get_created(job_id)
+        await check_unchanged(request, job)
         body = merge_patch(job.request, patch)
         sent = _Sent(await _checked_request(body), body)
         # An address that the patch does not change means what it meant when it was sent, wherever this one is sent to.
@@ -193,12 +196,15 @@ async def change_job(request: Request) -> Response:
         _check_preparation(preparation, request, process_id, sent.execute)
         execution = await _execution_of(request, sent, before=job)
         changed = await jobs.change(job, process_id, execution, preparation)
-    return created(request, changed, _NO_MODE, status=200)
+    response = created(request, changed, _NO_MODE, status=200)
+    if response.media_type == JSON:  # not after a PUT: RFC 9110, section 9.3.4
+        response.headers["etag"] = tag_of(changed, await status_of(request, changed))
+    return response
 
 
 @routes.post(
     "/jobs/{jobID}/results",
-    parameters=(JOB_ID, PREFER, PROFILE, F),
+    parameters=(JOB_ID, IF_MATCH, PREFER, PROFILE, F),
     answers=(
         Answer(
             status=200,
@@ -209,9 +215,8 @@ async def change_job(request: Request) -> Response:
         *EXECUTION_ANSWERS[2:],
     ),
     problems=(
-        *_GONE, JobLocked, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable, TooLarge,
-        UnsupportedEncoding, JobFailed, SyncTimeout, ContentLost, QueueHeld,
-        ShuttingDown, TooManyJobs,
+        *_GONE, JobLocked, JobChanged, InvalidBody, InvalidInputs, InvalidParameter, NoSuchProcess, NotAcceptable,
+        TooLarge, UnsupportedEncoding, JobFailed, SyncTimeout, ContentLost, QueueHeld, ShuttingDown, TooManyJobs,
     ),
 )  # fmt: skip
 async def start_job(request: Request) -> Response:
@@ -222,6 +227,7 @@ async def start_job(request: Request) -> Response:
     submission = None
     while submission is None:
         job = await jobs.get_created(job_id)
+        await check_unchanged(request, job)
         execute = _decode_request.decode(job.request)
         asking = _as_prepared(request, job.prepared())
         description = jobs.catalog.get(job.process).description
@@ -373,9 +379,23 @@ async def _execution_of(request: Request, sent: _Sent, *, before: Job | None = N
     """Return what was sent as an execution; a subscriber that a patch leaves as it was keeps its credentials."""
     jobs, execute = workspace_of(request).jobs, sent.execute
     known: dict[str, Subscription] = {}
-    if before is not None and before.subscriber and execute.subscriber == _stored(before).subscriber:
+    stored = _stored(before).subscriber if before is not None and before.subscriber else None
+    if before is not None and stored is not None and execute.subscriber == stored:
         known = {"subscription": Subscription(kept=before.subscriber, body=sent.body)}
-    return await jobs.request(execute, sent.body, base=base_of(request), **known)
+    asked = await jobs.request(execute, sent.body, base=base_of(request), **known)
+    subscriber, subscription = execute.subscriber, asked.subscription
+    if stored is None or subscriber is None or subscription is None or subscriber.authorization != stored.authorization:
+        return asked
+    faults = [_explained(fault) for fault in subscription.faults]
+    return replace(asked, subscription=replace(subscription, faults=faults))
+
+
+def _explained(fault: Fault) -> Fault:
+    """Say of what a patched authorization lacks why it does: whoever patches the rest may think it is there."""
+    if not fault.pointer.startswith("/subscriber/authorization/"):
+        return fault
+    why = "; the secrets that were sent before are sealed and never read back: send the whole subscriber, with them"
+    return Fault(fault.pointer, fault.message + why)
 
 
 async def _read(request: Request) -> _Sent:

@@ -18,6 +18,7 @@ from graticule.errors import (
     Fault,
     InvalidBody,
     InvalidParameter,
+    JobChanged,
     JobFailed,
     JobGone,
     NoSuchJob,
@@ -44,7 +45,7 @@ from graticule.web import pages
 from graticule.web.documents import Results, moment, results_response, single_output, status_info
 from graticule.web.exhibits import exhibits
 from graticule.web.negotiation import media_type_of, parse_accept, quality_of, wanted_media_type
-from graticule.web.parameters import DATETIME, F_JSON, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
+from graticule.web.parameters import DATETIME, F_JSON, IF_MATCH, JOB_ID, LIMIT, MOMENT, OUTPUT_ID, PREFER, PROFILE, F
 from graticule.web.requests import (
     CURSOR_FORM,
     PROFILES,
@@ -62,9 +63,10 @@ from graticule.web.requests import (
     require_json,
     require_operator,
     visit_of,
+    whole_number,
     workspace_of,
 )  # fmt: skip
-from graticule.web.responses import VARY, answer, etag, matches, self_links
+from graticule.web.responses import VARY, allows, answer, etag, matches, self_links
 from graticule.web.routes.notifications import notifications
 from graticule.web.routing import RANGE, Answer, Parameter, Routes
 
@@ -84,8 +86,6 @@ _PERIODS = {
 """What the form of the list offers to filter by, besides any interval that the address says."""
 _OFFERED = 200
 """Processes that the form of the list proposes."""
-_DIGITS = 9
-"""An index of more digits is beyond every output."""
 
 
 def _filter(name: str, description: str, item: dict[str, object], example: object = None) -> Parameter:
@@ -215,21 +215,34 @@ async def put_priority(request: Request) -> Response:
         message = f"{asked.priority} is no priority; send a whole number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}"
         raise InvalidBody(message, [Fault("/priority", message)])
     job = await workspace_of(request).jobs.prioritize(request.path_params["jobID"], int(asked.priority))
-    return answer(request, await _status(request, job), page="job", job=job)
+    return answer(request, await status_of(request, job), page="job", job=job)
 
 
 @routes.get(
     "/jobs/{jobID}",
     parameters=(JOB_ID, PROFILE, F),
-    answers=(Answer(status=200, description="Its status.", content=((JSON, "statusInfo"), (HTML, ""))),),
+    answers=(
+        Answer(
+            status=200,
+            description="Its status; as JSON it has an ETag, another one whenever anything of the job is.",
+            content=((JSON, "statusInfo"), (HTML, "")),
+            headers=("ETag",),
+        ),
+    ),
     problems=(*_GONE, InvalidParameter, NotAcceptable),
 )
 async def get_job(request: Request) -> Response:
     """Tell how a job is."""
+    check_parameters(request.query_params, "f", several=PROFILES)
     job = await workspace_of(request).jobs.get(request.path_params["jobID"])
     wanted = wanted_media_type(request.query_params.get("f"), header(request, "accept"), (JSON, HTML))
-    shown = await _shown(request, job) if wanted == HTML else {}
-    return answer(request, await _status(request, job), page="job", profile="job-description", **shown)
+    document = await status_of(request, job)
+    if wanted == HTML:  # it shows more than the document says
+        return answer(request, document, page="job", profile="job-description", **await _shown(request, job))
+    headers = {"etag": tag_of(job, document), "cache-control": "no-cache"}
+    if matches(header(request, "if-none-match"), headers["etag"]):
+        return Response(status_code=304, headers={"vary": VARY, **headers})
+    return answer(request, document, page="job", profile="job-description", headers=headers)
 
 
 @routes.get("/jobs/{jobID}/row", hidden=True)
@@ -246,15 +259,22 @@ async def get_row(request: Request) -> Response:
 
 @routes.delete(
     "/jobs/{jobID}",
-    parameters=(JOB_ID, F),
+    parameters=(JOB_ID, IF_MATCH, F),
     answers=(
         Answer(status=200, description="It is dismissed, or was removed.", content=((JSON, "statusInfo"), (HTML, ""))),
     ),
-    problems=(*_GONE, InvalidParameter, NotAcceptable),
+    problems=(*_GONE, JobChanged, InvalidParameter, NotAcceptable),
 )
 async def dismiss_job(request: Request) -> Response:
     """Stop a job that waits or runs; remove one that has ended, with its results."""
-    job = await workspace_of(request).jobs.dismiss(request.path_params["jobID"])
+    check_parameters(request.query_params, "f")
+    accept_of(request)  # nothing is dismissed that cannot be answered then
+    jobs, job_id = workspace_of(request).jobs, request.path_params["jobID"]
+    read: Job | None = None
+    if header(request, "if-match"):
+        read = await jobs.get(job_id)
+        await check_unchanged(request, read)
+    job = await jobs.dismiss(job_id, read=read)
     return answer(request, status_info(job, base_of(request)), page="job", job=job)
 
 
@@ -262,10 +282,11 @@ async def dismiss_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept until it is removed."),),
-    problems=(*_GONE, ResultsExpired),
+    problems=(*_GONE, ResultsExpired, InvalidParameter),
 )
 async def pin_job(request: Request) -> Response:
     """Keep the results of a job beyond the time for which results are kept."""
+    check_parameters(request.query_params)
     await workspace_of(request).jobs.pin(request.path_params["jobID"])
     return Response(status_code=204)
 
@@ -274,10 +295,11 @@ async def pin_job(request: Request) -> Response:
     "/jobs/{jobID}/pin",
     parameters=(JOB_ID,),
     answers=(Answer(status=204, description="Its results are kept as long as those of others."),),
-    problems=(*_GONE,),
+    problems=(*_GONE, InvalidParameter),
 )
 async def unpin_job(request: Request) -> Response:
     """Keep the results of a job no longer than others."""
+    check_parameters(request.query_params)
     await workspace_of(request).jobs.unpin(request.path_params["jobID"])
     return Response(status_code=204)
 
@@ -300,6 +322,7 @@ async def unpin_job(request: Request) -> Response:
 )
 async def get_results(request: Request) -> Response:
     """Return what a job has produced."""
+    check_parameters(request.query_params, "f", several=("outputs", *PROFILES))
     results = await _results(request)
     asked = list_parameter(request.query_params, "outputs")
     if asked:
@@ -309,7 +332,7 @@ async def get_results(request: Request) -> Response:
     if _wants_page(request):
         shown = await exhibits(results)
         return answer(
-            request, await _status(request, results.job), page="results", exhibits=lambda: shown,
+            request, await status_of(request, results.job), page="results", exhibits=lambda: shown,
             headers={"link": f'<{results.base}/jobs/{results.job.id}>; rel="monitor"'},
         )  # fmt: skip
     return await results_response(request, results, prefer_of(request), profiles_of(request), executing=False)
@@ -332,6 +355,7 @@ async def get_results(request: Request) -> Response:
 )
 async def get_output(request: Request) -> Response:
     """Return one output of a job in its own media type."""
+    check_parameters(request.query_params, "f", several=PROFILES)
     results, name = await _results(request), request.path_params["outputID"]
     _check_output(results, name)
     return await single_output(request, results, name)
@@ -355,13 +379,12 @@ async def get_output(request: Request) -> Response:
 )
 async def get_output_value(request: Request) -> Response:
     """Return one value of an output."""
+    check_parameters(request.query_params, "f", several=PROFILES)
     results, name, index = await _results(request), request.path_params["outputID"], request.path_params["index"]
     _check_output(results, name)
     if not re.fullmatch(r"[0-9]+", index):
         raise InvalidParameter("index", index, "use a whole number of at least 0")
-    if len(index) > _DIGITS:
-        raise OutputNotProduced(results.job.id, f"{name}/{index}")
-    return await single_output(request, results, name, int(index))
+    return await single_output(request, results, name, whole_number(index))
 
 
 def _wants_page(request: Request) -> bool:
@@ -422,13 +445,26 @@ async def _tail(request: Request, job: Job) -> Tail:
     return Tail((text.partition("\n")[2] or text) if start else text, end)
 
 
-async def _status(request: Request, job: Job) -> StatusInfo:
+async def status_of(request: Request, job: Job) -> StatusInfo:
+    """Return the status document of a job, with what the ledger alone does not know."""
     place = await workspace_of(request).jobs.place(job)
     logs = visit_of(request).parts.logs
     return status_info(
         job, base_of(request), steps=await logs.steps(job), earlier=await logs.earlier_steps(job), place=place,
         expires=_expires(request, job),
     )  # fmt: skip
+
+
+def tag_of(job: Job, document: StatusInfo) -> str:
+    """Return the entity tag of a job: of what it is, which not all of the document may show, and of what it tells."""
+    return etag(f"{job.revision} ".encode() + msgspec.json.encode(document))
+
+
+async def check_unchanged(request: Request, job: Job) -> None:
+    """Raise JobChanged if the request is for a job as it is no more (If-Match; RFC 9110, section 13.1.1)."""
+    if_match = header(request, "if-match")
+    if if_match and not allows(if_match, tag_of(job, await status_of(request, job))):
+        raise JobChanged(job.id)
 
 
 async def _results(request: Request) -> Results:

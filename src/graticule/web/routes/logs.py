@@ -153,7 +153,10 @@ async def _whole(request: Request, asked: _Asked, opened: OpenLog | None) -> Res
     lines = Link(href=asked.address(f="json"), rel="alternate", type=JSON)
     named["link"] = link_value(lines)
     headers = {"etag": tag, "accept-ranges": "bytes", "vary": VARY, **CONTENT_HEADERS, **named}
-    if matches(header(request, "if-none-match"), tag):
+    unchanged = matches(header(request, "if-none-match"), tag)
+    if opened is not None and size and (unchanged or request.method == "HEAD"):
+        await opened.read(0, 1)  # it may be lost, which a GET would tell
+    if unchanged:
         return _LogResponse(opened, 304, headers, (0, 0))
     span = span_of(header(request, "range"), header(request, "if-range"), tag, size)
     headers["content-type"] = TEXT

@@ -179,6 +179,7 @@ async def put_profile(request: Request) -> Response:
 )
 async def delete_profile(request: Request) -> Response:
     """Remove a notification profile; messages that still wait for it are not delivered."""
+    check_parameters(request.query_params)
     workspace, name = workspace_of(request), _name(request)
     subscriptions = workspace.jobs.engine.subscriptions
     await subscriptions.drop_profile(name, workspace=workspace.id, actor=workspace.actor)

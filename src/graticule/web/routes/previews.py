@@ -16,7 +16,7 @@ from graticule.data.storage import read_all
 from graticule.errors import ContentLost, OutputNotProduced, ResultNotAvailable, StorageUnavailable
 from graticule.jobs.job import Job, StoredValue
 from graticule.jobs.results import ResultStore
-from graticule.web.requests import header, visit_of, workspace_of
+from graticule.web.requests import header, visit_of, whole_number, workspace_of
 from graticule.web.responses import matches
 from graticule.web.routing import Routes
 
@@ -40,7 +40,7 @@ async def get_preview(request: Request) -> Response:
     values = request.path_params
     job = await workspace_of(request).jobs.results(values["jobID"])
     output, index = job.outputs().get(values["outputID"]), values["index"]
-    if output is None or not index.isdecimal() or int(index) >= len(output.values):
+    if output is None or not index.isdecimal() or whole_number(index) >= len(output.values):
         raise OutputNotProduced(job.id, f"{values['outputID']}/{index}")
     value = output.values[int(index)]
     tag = f'"{value.sha256[:24]}-preview"'
