@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 
+from graticule.data.removal import remove_tree
 from graticule.jobs.results import LOGS, kept_of
 
 LINKS = "running"
@@ -32,13 +32,5 @@ def gather_logs(scratch: Path) -> Path:
                 link.rename(folder / "process.log")
     for place in (*scratch.iterdir(), *left.glob("*/*")):
         if place != left and (place.parent == scratch or place.name not in LOGS):
-            _remove(place)
+            remove_tree(place)
     return left
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            place.unlink(missing_ok=True)

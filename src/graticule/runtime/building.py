@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -14,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from graticule.data.post import ReceiverPolicy, post
+from graticule.data.removal import remove_tree
 from graticule.data.storage import Storage
 from graticule.data.uploads import Uploads, renew_uploads
 from graticule.db.sealing import Seal, key_of_home
@@ -161,7 +161,7 @@ async def build_parts(
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over(left))
-        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, left)
         await parts.begin_to_obey()
     except BaseException:
         await parts.close()
