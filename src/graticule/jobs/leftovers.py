@@ -20,6 +20,10 @@ def gather_logs(scratch: Path) -> Path:
     They lie there as jobs leave them: in a folder by the job's identifier. One that cannot be had is lost.
     """
     left = scratch / _LEFT
+    # First what makes room: the disk may be full.
+    for place in (*scratch.glob("*"), *scratch.glob(f"{_JOBS}/*/*")):
+        if place.name not in (_LEFT, LINKS, _JOBS) and (place.parent == scratch or place.name not in LOGS):
+            remove_tree(place)
     left.mkdir(parents=True, exist_ok=True)  # the scratch folder may be a disk of its own, which stays
     for folder in (scratch / _JOBS).glob("*"):
         with contextlib.suppress(OSError):  # what a job has done to its folder must not keep the server from starting

@@ -83,11 +83,12 @@ async def build_parts(
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     make_home(home)
     lock = HomeLock.take(home)
+    # Before anything is written: what killed jobs have left may be what fills the disk.
+    left = await asyncio.to_thread(clear_scratch, home / "scratch")
     storage = await open_storage(settings)
     for workspace in settings.workspaces.names:
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
-    left = await asyncio.to_thread(clear_scratch, home / "scratch")
     executor = await _open_executor(home / "scratch", settings.jobs)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
