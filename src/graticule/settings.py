@@ -168,7 +168,7 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Seconds that a job may run before it is stopped and failed. 0: no limit."""
 
     disk_limit_mib: Count = 0
-    """MiB that the folder of a running job may hold, results included. 0: no limit.
+    """MiB that the folder of a running job may hold, results and temporary files included. 0: no limit.
 
     It is measured four times a second: until then a job may have written more, which goes with its folder."""
 
@@ -417,7 +417,7 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
     """MiB that a job of it and all its children may hold; 0: no limit."""
 
     disk_limit_mib: Count | None = None
-    """MiB that the folder of a job of it may hold; 0: no limit."""
+    """MiB that the folder of a job of it may hold, temporary files included; 0: no limit."""
 
     log_limit_mib: Count | None = None
     """MiB that a job of it may print; 0: no limit."""

@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,10 @@ def _look() -> str:
             "nice": os.nice(0),
             "umask": Path("/proc/self/status").read_text().split("Umask:")[1].split()[0],
             "folder": Path.cwd().name.isdigit(),
-            "environment": dict(os.environ),
+            # The folder for temporary files is each process's own.
+            "environment": {
+                name: value.replace(tempfile.gettempdir(), "its own") for name, value in os.environ.items()
+            },
             "trace": str(sys.gettrace()),
             "locale": locale.setlocale(locale.LC_ALL, None),
             "limit": resource.getrlimit(resource.RLIMIT_CPU),

@@ -49,7 +49,12 @@ def faulty(how: str, *, context: RunContext) -> str:
         with (context.folder / "full").open("wb") as file:
             while True:
                 file.write(bytes(1 << 20))
-    if how == "wait":
+    if how.endswith("close a folder"):
+        (context.folder / "closed").mkdir()
+        (context.folder / "closed" / "file").write_bytes(bytes(1000))
+        (context.folder / "closed").chmod(0o500)
+    if how.startswith("wait"):
+        context.report(50)
         time.sleep(60)
     return "nothing went wrong"
 

@@ -6,8 +6,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,46 @@ def test_a_backup_that_cannot_be_whole_says_why_and_keeps_nothing(
     assert told.count("\n") == 1
     assert not any(copy.iterdir())
     assert main(["backup", str(copy), "--home", str(home)]) == Exit.DONE
+
+
+@pytest.mark.parametrize("place", ["storage/copy", "storage", "scratch/copy", "link/copy"])
+def test_a_backup_into_what_it_copies_is_refused(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    home = tmp_path / "home"
+    main(["db", "upgrade", "--home", str(home)])
+    (home / "storage").mkdir()
+    (home / "link").symlink_to(home / "storage")
+    capsys.readouterr()
+
+    ended = main(["backup", str(home / place), "--home", str(home)])
+
+    told = capsys.readouterr().err
+    assert ended == Exit.USAGE
+    assert "name a folder elsewhere" in told
+    assert not any((home / "storage").iterdir())
+    assert not (home / "scratch").exists()
+
+
+@pytest.mark.parametrize(("number", "left"), [("SIGTERM", []), ("SIGINT", []), ("SIGKILL", ["unfinished"])])
+def test_a_backup_that_is_stopped_leaves_none_that_looks_whole(tmp_path: Path, number: str, left: list[str]) -> None:
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    main(["db", "upgrade", "--home", str(home)])
+    (home / "storage").mkdir()
+    (home / "storage" / "large").write_text("42")
+    slow = "import shutil, time\nshutil.copyfile = lambda *_, **__: time.sleep(60)\n"
+    call = f"{slow}from graticule.cli import main\nraise SystemExit(main())"
+
+    with subprocess.Popen([sys.executable, "-c", call, "backup", str(copy), "--home", str(home)]) as backup:
+        deadline = time.monotonic() + 20
+        while not (copy / "unfinished" / "storage").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        backup.send_signal(getattr(signal, number))
+        ended = backup.wait(20)
+
+    assert [path.name for path in copy.iterdir()] == left
+    assert ended == (-signal.SIGKILL if number == "SIGKILL" else Exit.INTERRUPTED)
 
 
 @pytest.mark.parametrize(

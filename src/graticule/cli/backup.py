@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -18,6 +21,8 @@ from graticule.errors import InvalidSetting
 from graticule.settings import Settings
 
 _REMEDY = "if a server has run, give its home by --home, or its settings by --config"
+_UNFINISHED = "unfinished"
+_DATABASES = ("graticule.db", "database.dump")
 
 
 @click.command("backup")
@@ -37,10 +42,12 @@ def command(
     """
     options = {"--home": ("storage.home", home), "--database": ("database.url", database)}
     settings = effective(config, options).settings
+    _refuse_own_places(settings, folder)
     if folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{str(folder)!r} is not empty; name a new folder")
-    with _all_or_nothing(folder):
-        copied, missing = _copy(settings, folder, results=results)
+    with _all_or_nothing(folder) as unfinished:
+        copied, missing = _copy(settings, unfinished, results=results)
+    copied = [folder / path.name for path in copied]
     for note in missing:
         print_note(f"graticule: {note}")
     if as_json:
@@ -49,23 +56,49 @@ def command(
         click.echo("\n".join(str(path) for path in copied))
 
 
+def _refuse_own_places(settings: Settings, folder: Path) -> None:
+    """Refuse a folder that would be copied into itself, or that the next start of the server empties."""
+    from graticule.runtime.home import storage_folder
+
+    for place in (storage_folder(settings), settings.home / "scratch"):
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise click.UsageError(f"{str(folder)!r} lies in {str(place)!r}, the server's own; name a folder elsewhere")
+
+
 @contextmanager
-def _all_or_nothing(folder: Path) -> Iterator[None]:
-    """Make a folder, or use an empty one; empty it if what fills it comes to nothing, so that it may be tried again."""
+def _all_or_nothing(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill in another one, which gets all that is in it at the end; else nothing of it stays.
+
+    Whoever is killed meanwhile leaves the one folder in the other, which nobody takes for a whole backup.
+    """
+    from graticule.data.removal import remove_tree
+
+    unfinished, made = folder / _UNFINISHED, []
+    before = signal.signal(signal.SIGTERM, _end)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
+        unfinished.mkdir(parents=True)
+        made.append(unfinished)
+        yield unfinished
+        # Without a database it is no backup, so that comes last.
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name in _DATABASES):
+            made.append(folder / path.name)
+            path.rename(made[-1])
+        unfinished.rmdir()
     except BaseException as error:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
+        for path in made:
+            remove_tree(path)
         if isinstance(error, OSError):
             raise InvalidSetting(
                 "storage.home", f"the backup was broken off, and nothing of it is kept: {error}"
             ) from error
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Have SIGTERM do what Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _copy(settings: Settings, folder: Path, *, results: bool) -> tuple[list[Path], list[str]]:

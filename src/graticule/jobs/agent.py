@@ -13,7 +13,6 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 import socket
 import time
 import uuid
@@ -25,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from graticule.data.removal import remove_tree
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import not_started, scarcity, tail_of
@@ -551,7 +551,7 @@ class Agent:
         assert folder is not None
         sealed = self.sealer is not None and await self.sealer.release(job)
         if self._is_refused(self.progress_of(job), ending.failure):
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, folder)
             if sealed:
                 with contextlib.suppress(StorageUnavailable):
                     await self._results.remove(job.key)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from pathlib import Path
 
+from graticule.data.removal import remove_tree
 from graticule.jobs.results import LOGS, kept_of
 
 LINKS = "running"
@@ -20,6 +20,10 @@ def gather_logs(scratch: Path) -> Path:
     They lie there as jobs leave them: in a folder by the job's identifier. One that cannot be had is lost.
     """
     left = scratch / _LEFT
+    # First what makes room: the disk may be full.
+    for place in (*scratch.glob("*"), *scratch.glob(f"{_JOBS}/*/*")):
+        if place.name not in (_LEFT, LINKS, _JOBS) and (place.parent == scratch or place.name not in LOGS):
+            remove_tree(place)
     left.mkdir(parents=True, exist_ok=True)  # the scratch folder may be a disk of its own, which stays
     for folder in (scratch / _JOBS).glob("*"):
         with contextlib.suppress(OSError):  # what a job has done to its folder must not keep the server from starting
@@ -32,13 +36,5 @@ def gather_logs(scratch: Path) -> Path:
                 link.rename(folder / "process.log")
     for place in (*scratch.iterdir(), *left.glob("*/*")):
         if place != left and (place.parent == scratch or place.name not in LOGS):
-            _remove(place)
+            remove_tree(place)
     return left
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            place.unlink(missing_ok=True)

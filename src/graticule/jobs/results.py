@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from graticule.data.removal import remove_tree
 from graticule.data.storage import Kept, Storage, read_part
 from graticule.errors import StorageUnavailable
 from graticule.jobs.job import Job, JobKey, Manifest, Source, StoredValue
@@ -134,12 +134,12 @@ class ResultStore:
             if sealed:
                 with contextlib.suppress(StorageUnavailable):  # nobody reads them any more
                     await self._storage.remove(_segments(job.key, job.token))
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, folder)
 
     async def give_up(self, folder: Path) -> None:
         """Remove what a job left in its scratch folder and cannot be stored."""
         for place in (folder, kept_of(folder)):
-            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, place)
 
     def value(self, job: Job, value: StoredValue) -> Kept:
         """Return the file that holds a value."""

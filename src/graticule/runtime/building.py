@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from graticule.data.post import ReceiverPolicy, post
+from graticule.data.removal import remove_tree
 from graticule.data.storage import Storage
 from graticule.data.uploads import Uploads, renew_uploads
 from graticule.db.sealing import Seal, key_of_home
@@ -86,11 +86,12 @@ async def build_parts(
     tracing = open_tracing(settings.telemetry.otlp_endpoint, os.environ)
     make_home(home)
     lock = HomeLock.take(home)
+    # Before anything is written: what killed jobs have left may be what fills the disk.
+    left = await asyncio.to_thread(clear_scratch, home / "scratch")
     storage = await open_storage(settings)
     for workspace in settings.workspaces.names:
         await asyncio.to_thread(renew_uploads, storage_folder(settings) / workspace / "uploads")
     ledger = await _open_ledger(settings, leads=kind == "serve")
-    left = await asyncio.to_thread(clear_scratch, home / "scratch")
     executor = await _open_executor(home / "scratch", settings.jobs, open_files=before)
     source = PluginSource()
     disabled = frozenset(settings.processes.disabled)
@@ -165,7 +166,7 @@ async def build_parts(
             await agent.report()
         else:
             metrics.lost_leases(await agent.take_over(left))
-        await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, left)
         await parts.begin_to_obey()
     except BaseException:
         await parts.close()

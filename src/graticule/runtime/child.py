@@ -52,6 +52,7 @@ from graticule.ogc.processes import NO_LIMITS, Execute, Limits
 from graticule.processes.process import Dismissed, Process
 from graticule.runtime import prctl
 from graticule.runtime.surroundings import Surroundings
+from graticule.runtime.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from graticule.processes.inputs import ReferencePolicy
@@ -155,6 +156,7 @@ class JobProcess:
         self._log = log
         self._printing = (_file_at(1), sys.stdout, sys.stderr)
         """Where descriptors 1 and 2, and what Python prints to, lead while no job has changed it."""
+        self._temporary = TemporaryFolder()
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.utime(self._home, ns=(0, 0))  # any change of the folder gives it a later time
         self._resident_mib = _resident_mib()
@@ -236,11 +238,12 @@ class JobProcess:
         os.fchdir(self._home)
         # A thread that goes on would print into the log of the next job.
         busy = _thread._count() > 0 or _has_children()  # noqa: SLF001 - counts those unknown to threading too
+        tidy = not busy and self._temporary.clear()
         if failure is not None:
             return Broke(job=start.job, failure=failure, log_bytes=log_bytes, busy=busy)
         left = os.path.lexists(folder)
         touched = self._spoilt or os.fstat(self._home).st_mtime_ns != 0 or not restored
-        littered = busy or touched or self._attempts.stopping
+        littered = busy or touched or not tidy or self._attempts.stopping
         self._jobs += 1
         # Growth is slow; looking each time would cost a small job as much as its own work.
         grown_mib = _resident_mib() - self._resident_mib if self._jobs % 16 == 1 else 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import sys
 from pathlib import Path
 
+from graticule.data.removal import remove_tree
 from graticule.errors import HomeInUse, InvalidSetting
 from graticule.jobs.executor import Executor
 from graticule.jobs.leftovers import gather_logs
@@ -48,8 +49,9 @@ class HomeLock:
             owner = path.read_text().strip()
             os.close(descriptor)
             raise HomeInUse(str(home), int(owner) if owner.isdigit() else 0) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same, and says not whose it is
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
         return cls(descriptor)
 
     def release(self) -> None:
@@ -85,7 +87,7 @@ async def make_samples(folder: Path, executor: Executor) -> None:
         if executor.free == executor.places:
             break
     unfinished = folder.with_name("samples.unfinished")
-    await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
+    await asyncio.to_thread(remove_tree, unfinished)
     call = "from graticule.processes.samples import generate_samples; generate_samples(Path(sys.argv[1]))"
     code = f"import sys; from pathlib import Path; sys.path[:] = {sys.path!r}; {call}"
     # In a session of its own, so that Ctrl-C does not reach it, and giving way to whoever asks for something meanwhile.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import uuid
@@ -62,14 +63,28 @@ async def open_storage(settings: Settings) -> Storage:
     except OSError as error:
         raise InvalidSetting("storage.folder", f"it cannot be made: {error.strerror or error}") from error
     except StorageUnavailable as error:
-        raise InvalidSetting(
-            error.setting, f"{error.reason}: a small file could not be written and read back"
-        ) from error
+        reason = f"{error.reason}: a small file could not be written and read back"
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = f"{reason}; {_full(settings)}"
+        raise InvalidSetting(error.setting, reason) from error
     except ContentLost as error:
         raise InvalidSetting(
             "storage.url", "a file that was written there is not there when it is read back"
         ) from error
     return storage
+
+
+def _full(settings: Settings) -> str:
+    """Return what to do about a full disk while no server runs that could remove jobs."""
+    spare = [settings.home / "samples", *settings.home.glob("*.before-*")]
+    found = " and ".join(str(path) for path in spare if path.exists())
+    own = (
+        f" ({found} can be spared: sample data is made again, and copies of a database are from before it was migrated)"
+    )
+    return (
+        f"free some MiB of the disk of {storage_folder(settings)}{own if found else ''} and leave all else in there; "
+        "then start, and remove jobs that have ended (graticule dismiss --status failed)"
+    )
 
 
 async def check_shared(ledger: Ledger, storage: Storage, settings: Settings) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ class Surroundings:
         self._environment = dict(os.environb)
         self._interpreter = _interpreter()
         self._modules = len(sys.modules)
+        self._temporary = tempfile.tempdir
         self._locale = _locale.setlocale(_locale.LC_ALL, None)
         self._limits = _limits()
         self._files = set(_open_files())
@@ -70,6 +72,7 @@ class Surroundings:
             os.environ.clear()
             os.environb.update(self._environment)
             time.tzset()
+        tempfile.tempdir = self._temporary
         if _locale.setlocale(_locale.LC_ALL, None) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
         same_umask = os.umask(self._umask) == self._umask

@@ -297,6 +297,7 @@ class IsolatingExecutorContract(ExecutorContract):
         [
             ("memory", Limits(memory_limit_mib=200), "out of memory"),
             ("disk", Limits(disk_limit_mib=20), "disk limit"),
+            ("temporary files", Limits(disk_limit_mib=20), "disk limit"),
             ("print", Limits(log_limit_mib=20), "disk limit"),
         ],
     )
@@ -316,6 +317,30 @@ class IsolatingExecutorContract(ExecutorContract):
         executor.start(assignment("j2", "greet", limits, name="Ada"), told)
         assert value(await told.hears_the_end_of("j2")) == "Hello Ada"
 
+    async def test_no_job_meets_temporary_files_of_another_one(self, executor: Executor) -> None:
+        told = Told()
+        pids = []
+
+        for number, how in enumerate(("leave", "change", "tidy up", "tidy up")):
+            executor.start(assignment(f"j{number}", "put-away", how=how), told)
+            place, found, pid, named = value(await told.hears_the_end_of(f"j{number}"))
+            assert (found, contents(place), named) == ([], [], True)
+            pids.append(pid)
+            await until(lambda: executor.free == executor.places)
+
+        assert pids[2] == pids[3] not in pids[:2]
+
+    @pytest.mark.parametrize("how", ["raise", "be killed", "be dismissed"])
+    async def test_temporary_files_go_with_a_job_that_fails(self, executor: Executor, how: str) -> None:
+        told = Told()
+
+        executor.start(assignment("j1", "put-away", how=how), told)
+        await until(lambda: told.progress or told.endings)
+        executor.stop("j1", DISMISSED)
+
+        place = printed(await told.hears_the_end_of("j1")).splitlines()[0]
+        await until(lambda: not contents(place))
+
     async def test_a_job_that_takes_less_than_it_may_is_left_alone(self, executor: Executor) -> None:
         told = Told()
         limits = Limits(memory_limit_mib=400, disk_limit_mib=20, log_limit_mib=20, time_limit_s=20)
@@ -331,3 +356,8 @@ async def beats(heartbeat: Path) -> bool:
     before = read()
     await asyncio.sleep(0.3)
     return read() != before
+
+
+def contents(place: str) -> list[Path]:
+    """Return what lies in a folder; nothing if there is none."""
+    return list(Path(place).glob("*"))

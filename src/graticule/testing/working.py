@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 from graticule import OutputFile, RunContext, process
@@ -92,12 +94,38 @@ def leave(what: str, seconds: float) -> str:
 
 
 @process
+def put_away(how: str, *, context: RunContext) -> list:  # type: ignore[type-arg]
+    """Leave temporary files, then end or go wrong; return where they lie, what lay there before, and who runs it."""
+    place = Path(tempfile.gettempdir())
+    found = sorted(path.name for path in place.iterdir())
+    print(place.resolve(), flush=True)
+    variables = {os.environ[name] for name in ("TMPDIR", "TEMP", "TMP", "CPL_TMPDIR")}
+    held = tempfile.NamedTemporaryFile()  # noqa: SIM115 - as libraries hold them
+    if how != "tidy up":
+        folder = Path(tempfile.mkdtemp())
+        (folder / "a").write_text("42")
+        folder.chmod(0o500)
+        Listener(family="AF_UNIX").close()  # its name must not be too long for a socket
+    if how == "change":
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    if how in ("raise", "be killed"):
+        break_down(how)
+    if how == "be dismissed":
+        context.report(50)
+        time.sleep(60)
+    held.close()
+    return [str(place.resolve()), found, os.getpid(), variables == {str(place)}]
+
+
+@process
 def take(what: str, mebibytes: int, *, context: RunContext) -> str:
     """Take memory or disk, or print, then wait."""
     if what == "memory":
         held = bytearray(b"x") * (mebibytes << 20)
     elif what == "disk":
         (context.folder / "taken").write_bytes(bytes(mebibytes << 20))
+    elif what == "temporary files":
+        Path(tempfile.mkdtemp(), "taken").write_bytes(bytes(mebibytes << 20))
     else:
         for _ in range(mebibytes << 10):
             print("x" * 1023)

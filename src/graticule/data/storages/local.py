@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from graticule.data.removal import remove_tree
 from graticule.data.storage import NO_TYPES, PIECE_BYTES, Content, StoredFile
 from graticule.errors import ContentLost, StorageUnavailable
 
@@ -178,7 +179,7 @@ def _store(source: Path, target: Path, bring: Callable[[Path, Path], None]) -> N
     try:
         bring(source, draft)
         if target.is_dir():
-            shutil.rmtree(target)  # left by an attempt of the same source
+            remove_tree(target)  # left by an attempt of the same source
         draft.replace(target)
     except BaseException:
         if draft.exists() and not source.exists():
@@ -213,7 +214,7 @@ def _move(source: Path, draft: Path) -> None:
             for name in names:
                 _flush(Path(place, name))
             _flush(Path(place))
-        shutil.rmtree(source)
+        remove_tree(source)
 
 
 def _copy(source: Path, draft: Path) -> None:
@@ -229,7 +230,7 @@ def _write_little(folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
+from graticule.data.removal import remove_tree
 from graticule.data.storage import NO_TYPES, PIECE_BYTES, Content, StoredFile
 from graticule.errors import ContentLost, StorageUnavailable
 
@@ -115,7 +115,7 @@ class S3Storage:
             with suppress(StorageUnavailable):
                 await self.remove(key)
             raise
-        await asyncio.to_thread(shutil.rmtree, source, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, source)
 
     async def store_file(self, source: Path, key: str, *, media_type: str = "") -> None:
         attributes: Attributes = {"Content-Type": media_type} if media_type else {}

@@ -17,7 +17,6 @@ import errno
 import importlib
 import logging
 import os
-import shutil
 import stat
 import tempfile
 from collections import deque
@@ -27,6 +26,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from graticule.data.removal import remove_tree
 from graticule.jobs.executor import Assignment, Ending
 from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.failures import not_started
@@ -272,7 +272,7 @@ class _Shop:
 
     async def close(self) -> None:
         await self.executor.close()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder)
 
 
 class _Keeper:
@@ -342,7 +342,7 @@ class _Keeper:
             await self._over.wait()
             await asyncio.gather(hearing, *others, return_exceptions=True)
             if self._folder is not None:
-                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+                await asyncio.to_thread(remove_tree, self._folder)
             await self._comm.close()
 
     async def _hear(self) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graticule.data.removal import remove_tree
 from graticule.jobs import trees
 from graticule.jobs.cgroups import Groups
 from graticule.jobs.executor import Assignment, Listener
@@ -41,7 +42,7 @@ _NEEDED = ("graticule.processes.decorator", "graticule.processes.resolve", "grat
 """What every job process imports; the fork server has it before it forks the first."""
 _WANTED = ("numpy", "rasterio")
 """What most do; the fork server imports it once the server has answered."""
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
 _SETTLED = {
     # One thread each: numpy would start one per core at import, and a process with threads cannot be forked safely.
     "OPENBLAS_NUM_THREADS": "1",
@@ -466,7 +467,7 @@ class LocalExecutor:
             child.tell_end(failure=child.why or child.exceeded() or gone)
         with contextlib.suppress(OSError):
             child.log.unlink()
-        await asyncio.to_thread(shutil.rmtree, child.home, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, child.home)
         if child.group is not None:
             child.group.remove()
 
