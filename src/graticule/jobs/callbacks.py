@@ -166,7 +166,7 @@ class Callbacks:
             return notice
         if (trouble := self._troubles.get(notice.host)) is not None:
             trouble.until = 0  # whoever asks for it knows that the host is well again
-        at = now()
+        at = self._ledger.clock()
         again = msgspec.structs.replace(notice, status="waiting", attempts=0, not_before=at, updated=at)
         await self._ledger.note(again)
         self._news.set()
@@ -191,7 +191,7 @@ class Callbacks:
 
     async def _send_due(self) -> float | None:
         """Send what is due as far as there are places; return the seconds until the next is, None if there is none."""
-        at = now()  # one moment for what is due and what is not yet: nothing falls between them
+        at = self._ledger.clock()  # one moment for what is due and what is not yet: nothing falls between them
         while (free := self._pace.at_once - len(self._sending)) > 0:
             sending = Counter(notice.host for notice in self._sending.values())
             busy = [host for host, count in sending.items() if count >= self._places(host)]
@@ -201,7 +201,7 @@ class Callbacks:
             if not any(begun):
                 break
         moment = await self._ledger.next_due(after=at)
-        return None if moment is None else max(0.0, (moment - now()) / 1e6)
+        return None if moment is None else max(0.0, (moment - self._ledger.clock()) / 1e6)
 
     def _begin(self, notice: Notice) -> bool:
         """Begin to deliver a notice, unless that is already under way or its host has enough to do."""
@@ -217,7 +217,8 @@ class Callbacks:
         """Return how many deliveries to a host there may be at a time: one to a host that has failed often."""
         trouble = self._troubles.get(host)
         # While it is left alone its notices are only put off, which needs no answer of it.
-        alone = trouble is not None and trouble.failures >= self._pace.failures and trouble.until <= now()
+        at = self._ledger.clock()
+        alone = trouble is not None and trouble.failures >= self._pace.failures and trouble.until <= at
         return 1 if alone else self._pace.at_once_per_host
 
     async def _deliver(self, notice: Notice) -> None:
@@ -259,7 +260,7 @@ class Callbacks:
         asked once for all that waits for it, and still each notice is given up in its time.
         """
         trouble = self._troubles.get(notice.host)
-        if trouble is None or trouble.until <= now():
+        if trouble is None or trouble.until <= self._ledger.clock():
             return None
         if trouble.failed > notice.updated:
             return self._after(notice, f"its host is in trouble: {trouble.failure}")
@@ -267,7 +268,7 @@ class Callbacks:
 
     def _after(self, notice: Notice, failure: str, *, final: bool = False) -> Notice:
         """Return a notice after an attempt; without a failure it was delivered."""
-        attempts, at = notice.attempts + 1, now()
+        attempts, at = notice.attempts + 1, self._ledger.clock()
         tried = msgspec.structs.replace(notice, attempts=attempts, updated=at, last_error=failure)
         if not failure:
             return msgspec.structs.replace(tried, status="delivered")
@@ -310,7 +311,7 @@ class Callbacks:
 
     async def _tell_progress(self, job: Job, address: str) -> None:
         trouble = self._troubles.get(_host(address))
-        if trouble is not None and trouble.until > now():
+        if trouble is not None and trouble.until > self._ledger.clock():
             return
         try:
             await self._send(job, "inProgress", address, f"{job.id}_inProgress_{job.revision}")
@@ -348,7 +349,7 @@ class Callbacks:
         if host not in self._troubles and len(self._troubles) >= _HOSTS:
             self._troubles.clear()
         trouble = self._troubles.setdefault(host, _Trouble())
-        trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, now(), failure
+        trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, self._ledger.clock(), failure
         if trouble.failures >= self._pace.failures:
             trouble.until = trouble.failed + int(self._pace.rest * 1e6)
 

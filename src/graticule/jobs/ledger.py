@@ -209,7 +209,13 @@ class Ledger(Protocol):
         """Why something could not be kept in the last seconds; empty: nothing keeps it from that."""
 
     def clock(self) -> int:
-        """Return the moment, microseconds since 1970, by the one clock that leases go by."""
+        """Return the moment, microseconds since 1970, by the one clock that leases go by.
+
+        Nobody who sets the clock of this machine moves it while jobs wait or run.
+        """
+
+    async def set_clock(self) -> None:
+        """Follow this machine's clock after somebody has set it, if the ledger goes by it and nothing depends on it."""
 
     def listen(self, hear: Callable[[News], None]) -> None:
         """Have a function called on the event loop with what other processes change; the last one wins."""

@@ -34,7 +34,7 @@ from graticule.errors import (
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
-from graticule.jobs.agent import Agent, now
+from graticule.jobs.agent import Agent
 from graticule.jobs.aside import aside
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.elsewhere import Elsewhere
@@ -322,7 +322,7 @@ class JobManager:
             raise StorageUnavailable(lacking, "storage.min_free_mib")
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
-        at, subscription, files = now(), request.subscription, request.files
+        at, subscription, files = self.engine.ledger.clock(), request.subscription, request.files
         return Job(
             id=_new_id(at),
             workspace=self.workspace,
@@ -421,7 +421,11 @@ class JobManager:
         await self.engine.admission.check_room(self.workspace, job.actor)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
-            "accepted", at=now(), version=offer.description.version, requires=offer.requires, sources=sources
+            "accepted",
+            at=self.engine.ledger.clock(),
+            version=offer.description.version,
+            requires=offer.requires,
+            sources=sources,
         )
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
@@ -509,7 +513,7 @@ class JobManager:
 
     def _own(self, query: JobQuery) -> JobQuery:
         actor = self.actor if self.private and not self.operates else None
-        return replace(query, workspace=self.workspace, actor=actor, now=now())
+        return replace(query, workspace=self.workspace, actor=actor, now=self.engine.ledger.clock())
 
     async def dismiss(self, job_id: str) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed."""
@@ -527,7 +531,7 @@ class JobManager:
 
     async def stop(self, key: JobKey) -> Job:
         """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
-        engine, at = self.engine, now()
+        engine, at = self.engine, self.engine.ledger.clock()
         engine.agent.forget(key.id)
         job = await engine.ledger.move(key, lambda found: _dismissed(found, at))
         engine.agent.stop(job.key, _DISMISSED)

@@ -227,7 +227,7 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
     if settings.database.url.startswith("postgresql"):
         from graticule.jobs.ledgers.postgresql import PostgresqlLedger
 
-        return await PostgresqlLedger.open(settings.database.url, may_lead=leads)
+        return await PostgresqlLedger.open(settings.database.url, may_lead=leads, lease_s=settings.jobs.lease_s)
     if not leads:
         raise InvalidSetting(
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"

@@ -25,6 +25,7 @@ from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavai
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
 from graticule.jobs.ledger import Advance, AgentRecord, Claim, Cursor, Found, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.outage import Outage
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -88,7 +89,7 @@ _log = logging.getLogger("graticule.ledger")
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-class _Change:
+class Change:
     """One change that waits to be written."""
 
     __slots__ = ("apply", "early", "error", "future", "job", "kind", "result")
@@ -115,11 +116,11 @@ class _Batch:
     def __init__(self, tell: Callable[[News], None] | None) -> None:
         self._tell = tell
         """Told what others must know; None: there are no others."""
-        self._adds: dict[str, list[_Change]] = {}
-        self._takes: list[_Change] = []
-        self._finishes: list[_Change] = []
+        self._adds: dict[str, list[Change]] = {}
+        self._takes: list[Change] = []
+        self._finishes: list[Change] = []
 
-    def fold(self, change: _Change) -> bool:
+    def fold(self, change: Change) -> bool:
         """Take a change in; False when it needs what came before it to be written first."""
         added = self._adds.get(change.job.id)
         if change.kind == "add":
@@ -165,7 +166,7 @@ def _parts(changes: list[Any]) -> Iterator[list[Any]]:
             start += size
 
 
-def _insert(db: Connection, added: list[list[_Change]]) -> None:
+def _insert(db: Connection, added: list[list[Change]]) -> None:
     """Insert jobs, each in the last state that its changes gave it; one that is there already spoils only itself."""
     sql = (
         f"INSERT INTO jobs ({', '.join(_STORED)}) VALUES {', '.join([_ROW] * len(added))}"
@@ -187,7 +188,7 @@ def _holds(db: Connection, job: Job) -> bool:
     return row is not None and _job(row) == job
 
 
-def _finish(db: Connection, ended: list[_Change]) -> None:
+def _finish(db: Connection, ended: list[Change]) -> None:
     """Write the ends of jobs whose token is still the newest."""
     sql = (
         "UPDATE jobs SET status=v.column3, finished=v.column4, updated=v.column5, progress=v.column6,"
@@ -255,18 +256,22 @@ class SqlLedger(ABC):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[list[_Change] | None] = queue.SimpleQueue()
-        self._gathered: list[_Change] = []
+        self._queue: queue.SimpleQueue[list[Change] | None] = queue.SimpleQueue()
+        self._gathered: list[Change] = []
         self._waiting = 0
         self._hear: Callable[[News], None] | None = None
         self._news: list[News] = []
         self._failed = (float("-inf"), "")
+        self._unwritten = Outage(_log, "the ledger cannot be written")
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
 
     # --- what differs -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def clock(self) -> int: ...
+
+    @abstractmethod
+    async def set_clock(self) -> None: ...
 
     @abstractmethod
     def _write_group(self, apply: Callable[[Connection], None]) -> None:
@@ -277,7 +282,7 @@ class SqlLedger(ABC):
 
     @abstractmethod
     def _publish(self, news: list[News]) -> None:
-        """Tell other processes what has happened; called by the thread that writes, after a group."""
+        """Tell other processes what has happened, if anything; called by the thread that writes, after a group."""
 
     @abstractmethod
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -558,6 +563,10 @@ class SqlLedger(ABC):
         """Do what must come first in a group of changes, some of which may be claims; here nothing need."""
         del db, claims
 
+    def _gave_up(self, group: list[Change]) -> None:
+        """Hear that a group could not be written; here, then nothing of it was."""
+        del group
+
     def _find_to_change(self, db: Connection, key: JobKey) -> Job:
         row = db.execute(f"{SELECT} WHERE id=? AND workspace=?{self._lock}", (key.id, key.workspace)).fetchone()
         if row is not None:
@@ -582,14 +591,14 @@ class SqlLedger(ABC):
         await asyncio.to_thread(self._thread.join)
 
     def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), kind, job))
+        return self._gather(Change(self._loop.create_future(), kind, job))
 
     def _change(
         self, apply: Callable[[Connection], Any], *, kind: str = "other", early: bool = False
     ) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), kind, apply, early=early))
+        return self._gather(Change(self._loop.create_future(), kind, apply, early=early))
 
-    def _gather(self, change: _Change) -> asyncio.Future[Any]:
+    def _gather(self, change: Change) -> asyncio.Future[Any]:
         """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
@@ -616,21 +625,23 @@ class SqlLedger(ABC):
             before = len(group)
             self._commit(group)
 
-    def _commit(self, group: list[_Change]) -> None:
+    def _commit(self, group: list[Change]) -> None:
         try:
             self._write_group(lambda db: self._apply_all(db, group))
         except LedgerUnavailable as error:  # disk full, database locked or gone: nothing of the group was written
-            _log.error("the ledger cannot be written: %s", error.reason)
+            self._unwritten.goes_on(error.reason)
             self._failed = (time.monotonic(), error.reason)
             self._news.clear()
+            self._gave_up(group)
             for change in group:
                 change.error = error
+        else:
+            self._unwritten.over()
         self._tell(_resolve, [change for change in group if not change.early or change.error])
-        if self._news:
-            news, self._news = self._news, []
-            self._publish(news)
+        news, self._news = self._news, []
+        self._publish(news)
 
-    def _apply_all(self, db: Connection, group: list[_Change]) -> None:
+    def _apply_all(self, db: Connection, group: list[Change]) -> None:
         self._news.clear()
         self._begin_group(db, claims=any(change.kind == "claim" for change in group))
         batch = _Batch(self._news.append if self.shared else None)
@@ -641,7 +652,7 @@ class SqlLedger(ABC):
                 self._apply(db, change)
         batch.write(db)
 
-    def _apply(self, db: Connection, change: _Change) -> None:
+    def _apply(self, db: Connection, change: Change) -> None:
         """Apply one change; one that is refused (no such job, wrong transition) spoils only itself."""
         try:
             if change.kind == "discard":
@@ -653,14 +664,14 @@ class SqlLedger(ABC):
         if change.early:
             self._tell(_resolve, [change])
 
-    def _tell(self, function: Callable[[list[_Change]], None], group: list[_Change]) -> None:
+    def _tell(self, function: Callable[[list[Change]], None], group: list[Change]) -> None:
         try:
             self._loop.call_soon_threadsafe(function, group)
         except RuntimeError:  # the loop is closed: nobody waits any more
             _log.debug("ledger.loop-closed")
 
 
-def _resolve(group: list[_Change]) -> None:
+def _resolve(group: list[Change]) -> None:
     for change in group:
         if change.future.done():
             continue
@@ -685,12 +696,13 @@ def _claim(db: Connection, claim: Claim, lock: str) -> list[Job]:
         return []
     order = {head.seq: number for number, head in enumerate(chosen)}
     sql = (
-        "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1, started=?, updated=?,"
-        " lease_end=?, message='', revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
+        "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1,"
+        " started=CASE WHEN created>? THEN created ELSE ? END, updated=?, lease_end=?, message='',"
+        " revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
         f" AND seq IN ({', '.join('?' * len(chosen))}){lock})"
         f" RETURNING seq, {', '.join(COLUMNS)}"
     )
-    rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
+    rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
     return [_job(row[1:]) for row in sorted(rows, key=lambda row: order[row[0]])]
 
 
