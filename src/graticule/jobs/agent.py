@@ -32,7 +32,7 @@ from graticule.jobs.failures import not_started, tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Hold, Holds
 from graticule.jobs.job import Attempt, Failure, Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
+from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News, Room
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
 from graticule.jobs.results import ResultStore, kept_of
@@ -84,6 +84,8 @@ class AgentRules:
     backoff_s: float = 5.0
     """Pause before the third attempt, doubled for each later one; the second comes at once."""
     queue: QueueRules = field(default_factory=QueueRules)
+    room: Room | None = None
+    """How many jobs may wait; None: as many as come. With a limit nothing is taken ahead: it might have to wait again."""
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
     """What this machine has, for jobs that ask for it, e.g. ``gpu``."""
@@ -197,9 +199,10 @@ class Agent:
                 else:
                     self._begin(job)
                 return job, kept
-        if not self._ledger.shared and self._knows_all and not self._line.full:
+        room = self.rules.room  # where it is limited, only the ledger can say whether this one may wait at all
+        if room is None and not self._ledger.shared and self._knows_all and not self._line.full:
             self._line.push(job)
-        kept = self._ledger.add(job)
+        kept = self._ledger.add(job, room)
         self.wake()
         return job, kept
 
@@ -245,7 +248,7 @@ class Agent:
         To have each of these wait in a shared ledger until it is claimed would take longer than they run.
         """
         ahead = 0
-        if self._ledger.shared and not self.rules.queue.limited:
+        if self._ledger.shared and not self.rules.queue.limited and self.rules.room is None:
             ahead = self._executor.room_ahead if asyncio.get_running_loop().time() >= self._ahead_from else 0
         return self._free + ahead
 
@@ -413,7 +416,7 @@ class Agent:
 
     def _hand_ahead(self, job: Job) -> bool:
         """Hand the next waiting job to a job process that is about to be free; until it begins it is one that waits."""
-        if self._ledger.shared or self.rules.queue.limited:
+        if self._ledger.shared or self.rules.queue.limited or self.rules.room is not None:
             return False
         assignment = self._assignment(job)
         if assignment is None or not self._executor.start_ahead(assignment, self):

@@ -17,6 +17,7 @@ from graticule.data.uploads import Uploads
 from graticule.errors import (
     DuplicateJob,
     Fault,
+    GraticuleError,
     IllegalTransition,
     InvalidInputs,
     JobFailed,
@@ -430,7 +431,9 @@ class JobManager:
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
         try:
-            moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+            moved = await self.engine.ledger.move(
+                job.key, lambda found: wanted if _as_read(found, job) else found, self.engine.admission.room
+            )
         finally:
             if moved != wanted and end is not None:
                 self.engine.feed.forget(job.key, end)
@@ -457,12 +460,18 @@ class JobManager:
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
             end.add_done_callback(lambda _: _be_over(over))
+            kept = asyncio.ensure_future(submission.kept)
+            kept.add_done_callback(lambda _: _be_over(over) if _has_failed(kept) else None)
             try:
                 await over
             finally:
                 timer.cancel()
         if not end.done():
-            await submission.kept  # before that, nobody else can read it
+            try:
+                await submission.kept  # before that, nobody else can read it
+            except GraticuleError:  # there is no job whose end could come
+                self.engine.feed.forget(submission.job.key, end)
+                raise
             try:
                 return await self.get(submission.job.id)
             except NoSuchJob:  # refused in this moment: its end is about to be told
@@ -656,6 +665,10 @@ class JobManager:
         job = await self.get(job_id)
         require_success(job)
         return job
+
+
+def _has_failed(future: asyncio.Future[None]) -> bool:
+    return future.cancelled() or future.exception() is not None
 
 
 def _be_over(future: asyncio.Future[None]) -> None:

@@ -41,7 +41,8 @@ _ADVANCES = "graticule_advances"
 """How far running jobs are, told to the servers alone: workers have nobody to pass it on to."""
 _CLAIMS = 0x67726101
 _LEADER = 0x67726102
-"""Advisory locks: of whoever claims now, so that limits hold for all, and of the one process that leads."""
+"""Advisory locks: of whoever claims, or adds where not all may wait, so that limits hold for all, and of the one process
+that leads."""
 _MESSAGE = 7000
 """Bytes of one NOTIFY; the database takes 8000."""
 _READERS = 4
@@ -233,8 +234,8 @@ class PostgresqlLedger(SqlLedger):
         self._heard_at_claim = self._heard
         return super().claim(claim)
 
-    def _begin_group(self, db: _Connection, *, claims: bool) -> None:
-        if claims:  # before any row is locked, else two groups could wait for each other
+    def _begin_group(self, db: _Connection, *, counts: bool) -> None:
+        if counts:  # before any row is locked, else two groups could wait for each other
             db.execute("SELECT pg_advisory_xact_lock(?)", (_CLAIMS,))
 
     def _took(self, future: asyncio.Future[list[Job]], claim: Claim) -> None:

@@ -21,10 +21,22 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
+from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob, TooManyJobs
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Advance, AgentRecord, Claim, Cursor, Found, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.ledger import (
+    Advance,
+    AgentRecord,
+    Claim,
+    Cursor,
+    Found,
+    JobQuery,
+    News,
+    Notice,
+    Page,
+    Profile,
+    Room,
+)
 from graticule.jobs.outage import Outage
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
@@ -48,6 +60,7 @@ _LANES = (
     " NULL) SELECT lane FROM lanes WHERE lane IS NOT NULL"
 )
 """Each lane once, by as many steps in the index as there are lanes."""
+_WAITING = "SELECT lane, count(*) FROM jobs WHERE status='accepted' GROUP BY lane"
 _HEADS = "SELECT created, seq FROM jobs WHERE status='accepted' AND lane=? AND not_before<=? ORDER BY seq LIMIT ?"
 _LOAD = "SELECT workspace, actor, process, count(*) FROM jobs WHERE status='running' GROUP BY workspace, actor, process"
 _TAKE = (
@@ -92,15 +105,19 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 class Change:
     """One change that waits to be written."""
 
-    __slots__ = ("apply", "early", "error", "future", "job", "kind", "result")
+    __slots__ = ("apply", "early", "error", "future", "job", "kind", "result", "room")
 
-    def __init__(self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False) -> None:
+    def __init__(
+        self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False, room: Room | None = None
+    ) -> None:
         self.kind = kind
         """``add``, ``take``, ``finish`` or ``discard`` of one job; else ``claim`` or ``other``, a function."""
         self.job: Job = what
         self.apply: Callable[[Connection], Any] = what
         self.future = future
         self.early = early
+        self.room = room
+        """How many jobs may wait, where this may make one more do so."""
         self.result: Any = None
         self.error: Exception | None = None
 
@@ -210,6 +227,25 @@ def _finish(db: Connection, ended: list[Change]) -> None:
                 db.execute("UPDATE jobs SET log_bytes=? WHERE id=?", (job.log_bytes, job.id))
 
 
+def _lanes(db: Connection) -> Counter[Lane]:
+    """Return how many jobs wait in each lane."""
+    return Counter({parse_lane(name): count for name, count in db.execute(_WAITING, ()).fetchall()})
+
+
+def _makes_room(db: Connection, change: Change, waiting: Counter[Lane]) -> bool:
+    """Count a new job among those that wait; False if it may not be one of them, which is then its error."""
+    assert change.room is not None
+    job = change.job
+    try:
+        change.room.check(waiting, job.workspace, job.actor)
+    except TooManyJobs as error:
+        if not _holds(db, job):  # else it was written, only nobody learnt of it
+            change.error = error
+        return False
+    waiting[Lane.of(job)] += 1
+    return True
+
+
 def _renew(db: Connection, running: list[Job]) -> set[str]:
     """Lengthen leases; return the jobs that are still held."""
     sql = (
@@ -302,10 +338,18 @@ class SqlLedger(ABC):
     def listen(self, hear: Callable[[News], None]) -> None:
         self._hear = hear
 
-    def add(self, job: Job) -> asyncio.Future[None]:
-        if job.status == "accepted":
-            self._waiting += 1
-        return self._put("add", job)
+    def add(self, job: Job, room: Room | None = None) -> asyncio.Future[None]:
+        if job.status != "accepted":
+            return self._put("add", job)
+        self._waiting += 1
+        kept = self._put("add", job, room=room)
+        if room is not None:
+            kept.add_done_callback(self._added)
+        return kept
+
+    def _added(self, kept: asyncio.Future[None]) -> None:
+        if kept.cancelled() or kept.exception() is not None:
+            self._waiting -= 1
 
     def finish(self, job: Job) -> asyncio.Future[bool]:
         return self._put("finish", job)
@@ -341,10 +385,12 @@ class SqlLedger(ABC):
 
         return self._change(apply)
 
-    def move(self, key: JobKey, change: Callable[[Job], Job]) -> asyncio.Future[Job]:
+    def move(self, key: JobKey, change: Callable[[Job], Job], room: Room | None = None) -> asyncio.Future[Job]:
         def apply(db: Connection) -> tuple[Job, Job]:
             before = self._find_to_change(db, key)
             after = change(before)
+            if room is not None and after.status == "accepted" != before.status:
+                room.check(_lanes(db), after.workspace, after.actor)
             self._replace(db, before, after)
             return before, after
 
@@ -360,7 +406,7 @@ class SqlLedger(ABC):
             self._waiting += (after.status == "accepted") - (before.status == "accepted")
             moved.set_result(after)
 
-        self._change(apply).add_done_callback(done)
+        self._change(apply, room=room).add_done_callback(done)
         return moved
 
     def remove(self, key: JobKey) -> asyncio.Future[None]:
@@ -515,7 +561,7 @@ class SqlLedger(ABC):
         return [_job(row) for row in await self._read(sql, (workspace, before, *only, *without, limit))]
 
     async def lanes(self) -> dict[Lane, int]:
-        rows = await self._read("SELECT lane, count(*) FROM jobs WHERE status='accepted' GROUP BY lane", ())
+        rows = await self._read(_WAITING, ())
         return {parse_lane(name): count for name, count in rows}
 
     async def before_in_lane(self, job: Job) -> int:
@@ -559,9 +605,9 @@ class SqlLedger(ABC):
 
     # --- the writer -------------------------------------------------------------------------------------------------
 
-    def _begin_group(self, db: Connection, *, claims: bool) -> None:
-        """Do what must come first in a group of changes, some of which may be claims; here nothing need."""
-        del db, claims
+    def _begin_group(self, db: Connection, *, counts: bool) -> None:
+        """Do what must come first in a group of changes, some of which may count what waits or runs; here nothing."""
+        del db, counts
 
     def _gave_up(self, group: list[Change]) -> None:
         """Hear that a group could not be written; here, then nothing of it was."""
@@ -590,13 +636,18 @@ class SqlLedger(ABC):
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
-        return self._gather(Change(self._loop.create_future(), kind, job))
+    def _put(self, kind: str, job: Job, *, room: Room | None = None) -> asyncio.Future[Any]:
+        return self._gather(Change(self._loop.create_future(), kind, job, room=room))
 
     def _change(
-        self, apply: Callable[[Connection], Any], *, kind: str = "other", early: bool = False
+        self,
+        apply: Callable[[Connection], Any],
+        *,
+        kind: str = "other",
+        early: bool = False,
+        room: Room | None = None,
     ) -> asyncio.Future[Any]:
-        return self._gather(Change(self._loop.create_future(), kind, apply, early=early))
+        return self._gather(Change(self._loop.create_future(), kind, apply, early=early, room=room))
 
     def _gather(self, change: Change) -> asyncio.Future[Any]:
         """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
@@ -643,10 +694,19 @@ class SqlLedger(ABC):
 
     def _apply_all(self, db: Connection, group: list[Change]) -> None:
         self._news.clear()
-        self._begin_group(db, claims=any(change.kind == "claim" for change in group))
+        self._begin_group(db, counts=any(change.kind == "claim" or change.room is not None for change in group))
         batch = _Batch(self._news.append if self.shared else None)
+        waiting: Counter[Lane] | None = None
         for change in group:
             change.error = None
+            if change.kind != "add":
+                waiting = None  # it may have changed that
+            elif change.room is not None:
+                if waiting is None:
+                    batch.write(db)
+                    waiting = _lanes(db)
+                if not _makes_room(db, change, waiting):
+                    continue
             if change.kind in ("other", "claim") or not batch.fold(change):
                 batch.write(db)
                 self._apply(db, change)
