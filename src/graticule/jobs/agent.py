@@ -85,7 +85,7 @@ class AgentRules:
     """Pause before the third attempt, doubled for each later one; the second comes at once."""
     queue: QueueRules = field(default_factory=QueueRules)
     room: Room | None = None
-    """How many jobs may wait; None: as many as come. With a limit nothing is taken ahead: it might have to wait again."""
+    """How many jobs may wait; None: as many as come. With a limit nothing is taken ahead that might wait again."""
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
     """What this machine has, for jobs that ask for it, e.g. ``gpu``."""

@@ -41,8 +41,8 @@ _ADVANCES = "graticule_advances"
 """How far running jobs are, told to the servers alone: workers have nobody to pass it on to."""
 _CLAIMS = 0x67726101
 _LEADER = 0x67726102
-"""Advisory locks: of whoever claims, or adds where not all may wait, so that limits hold for all, and of the one process
-that leads."""
+"""Advisory locks: of whoever claims, or adds where not all may wait, so that limits hold for all, and of the one
+process that leads."""
 _MESSAGE = 7000
 """Bytes of one NOTIFY; the database takes 8000."""
 _READERS = 4
