@@ -48,6 +48,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         if self._server is not None:
+            self.thaw()
             self._server.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for its clients
             self._server.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -90,9 +91,9 @@ class Postgres:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._server is not None
-        server = psutil.Process(self._server.pid)
-        for process in (server, *server.children()):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._server.pid)
+            for process in (server, *server.children()):
                 process.send_signal(number)
 
     def url(self, database: str) -> str:
