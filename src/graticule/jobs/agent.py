@@ -152,8 +152,8 @@ class Agent:
         self._ahead_from = 0.0
         self._reap_from = math.inf
         """When, by `steady`, lost jobs may be looked for; never while the ledger is not reached."""
-        self._ahead_us = 0
-        """How far the ledger's clock was ahead of `steady` when lost jobs were looked for last."""
+        self._ahead_us: int | None = None
+        """How far the ledger's clock was ahead of `steady` when this agent made itself known last."""
         self.lacking = ""
         """What this machine lacks that every job needs; empty: nothing."""
         self._pace = 0.0
@@ -848,8 +848,9 @@ class Agent:
             if self._reap_from == math.inf or answered - began > self.rules.lease_s / 4:
                 self._reap_from = answered + self.rules.lease_s / 2
             ahead = self._ledger.clock() - int(answered * 1e6)
-            if abs(ahead - self._ahead_us) > self._lease / 8:
-                self._ahead_us, self._reap_from = ahead, answered + self.rules.lease_s
+            if self._ahead_us is not None and abs(ahead - self._ahead_us) > self._lease / 8:
+                self._reap_from = answered + self.rules.lease_s
+            self._ahead_us = ahead
             if answered < self._reap_from:
                 return
             touched = await self._ledger.reap(self._lost, before=self._ledger.clock())
