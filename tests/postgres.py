@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import psycopg
 
 START_SECONDS = 30
@@ -46,6 +48,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         if self._server is not None:
+            self.thaw()
             self._server.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for its clients
             self._server.wait(30)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -77,6 +80,21 @@ class Postgres:
         self._server.kill()
         self._server.wait()
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """Let the server do nothing any more: connections stay, and nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it stopped."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._server is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._server.pid)
+            for process in (server, *server.children()):
+                process.send_signal(number)
 
     def url(self, database: str) -> str:
         """Return the address of a database."""

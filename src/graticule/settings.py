@@ -213,7 +213,8 @@ class Jobs(Section, frozen=True, kw_only=True):
     """Jobs of one actor that run at the same time, in each workspace. 0: no limit."""
 
     max_waiting: Count = 0
-    """Jobs that may wait; further ones are answered 429. 0: no limit."""
+    """Jobs that may wait; further ones are answered 429, however many come at once to however many servers. Those that
+    were taken stay when they must wait again, as after their worker was lost. 0: no limit."""
 
     max_waiting_per_actor: Count = 0
     """Jobs of one actor that may wait, in each workspace; further ones are answered 429. 0: no limit."""

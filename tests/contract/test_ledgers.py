@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 
-from graticule.errors import IllegalTransition, LedgerUnavailable
+from graticule.errors import IllegalTransition, LedgerUnavailable, TooManyJobs
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Advance, JobQuery, News
+from graticule.jobs.ledger import Advance, JobQuery, News, Room
 from graticule.jobs.ledgers.postgresql import PostgresqlLedger
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.testing.ledger import NOON, LedgerContract, claim, give_up, job, running
@@ -37,6 +39,29 @@ class TestSqliteLedger(LedgerContract):
         assert await second.get(job("j1").key) == job("j1")
         assert second.waiting == 1
         await second.close()
+
+    async def test_a_clock_that_is_set_back_delays_no_job(
+        self, ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await ledger.add(job("tried again", not_before=ledger.clock() + 50_000))
+        now = time.time_ns
+
+        monkeypatch.setattr(time, "time_ns", lambda: now() - 3600 * 10**9)
+        await ledger.set_clock()
+        await asyncio.sleep(0.1)
+        claimed = await ledger.claim(claim("a", at=ledger.clock()))
+
+        assert [found.id for found in claimed] == ["tried again"]
+
+    async def test_the_clock_is_right_again_once_nothing_depends_on_it(
+        self, ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
+
+        await ledger.set_clock()
+
+        assert abs(ledger.clock() - time.time_ns() // 1000) < 1_000_000
 
     async def test_all_that_an_earlier_owner_held_is_lost(self, ledger: SqliteLedger) -> None:
         await ledger.add(running("ran"))
@@ -103,6 +128,66 @@ class TestPostgresqlLedger(LedgerContract):
         finally:
             for ledger in opened:
                 await ledger.close()
+
+    async def test_there_is_room_for_no_more_whoever_adds_them(self, postgres: Postgres) -> None:
+        url, room = postgres.new_database(), Room(most=5)
+        ledgers = [await PostgresqlLedger.open(url) for _ in range(3)]
+
+        sent = [ledger.add(job(f"{name}-{n}"), room) for n in range(10) for name, ledger in enumerate(ledgers)]
+        kept = await asyncio.gather(*sent, return_exceptions=True)
+        lanes = await ledgers[0].lanes()
+        for ledger in ledgers:
+            await ledger.close()
+
+        assert sum(lanes.values()) == kept.count(None) == 5
+        assert {type(one) for one in kept} == {type(None), TooManyJobs}
+
+    async def test_a_server_that_is_frozen_is_not_waited_for_and_gets_nothing_twice(self) -> None:
+        with Postgres() as own:
+            ledger = await PostgresqlLedger.open(own.new_database(), lease_s=3)
+            try:
+                await ledger.add(job("before"))
+                own.freeze()
+                began = time.monotonic()
+                answers = await asyncio.gather(
+                    ledger.add(job("meanwhile")), ledger.get(job("before").key), return_exceptions=True
+                )
+                took = time.monotonic() - began
+                own.thaw()
+                await asyncio.sleep(1)
+                await ledger.add(job("after"))
+                page = await ledger.page(JobQuery(workspace="default"))
+            finally:
+                own.thaw()
+                await ledger.close()
+
+        assert [type(answer) for answer in answers] == [LedgerUnavailable] * 2
+        assert took < 8
+        assert [found.id for found in page.jobs] == ["after", "before"]
+
+    async def test_a_job_that_was_committed_unheard_although_it_was_refused_is_removed(self) -> None:
+        with Postgres() as own:
+            url = own.new_database()
+            ledger = await PostgresqlLedger.open(url, lease_s=3)
+            try:
+                # Whoever commits waits for a standby that there is not: the commit stands, and is not heard of.
+                with psycopg.connect(own.url("postgres"), autocommit=True) as admin:
+                    admin.execute("ALTER SYSTEM SET synchronous_standby_names='nobody'")
+                    admin.execute("SELECT pg_reload_conf()")
+                await asyncio.sleep(0.5)
+                for name, key in (("refused", ""), ("known", "k")):
+                    with pytest.raises(LedgerUnavailable):
+                        await ledger.add(job(name, idempotency_key=key))
+                with psycopg.connect(own.url("postgres"), autocommit=True) as admin:
+                    admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                    admin.execute("SELECT pg_reload_conf()")
+                await asyncio.sleep(0.5)
+                await ledger.add(job("after"))
+                page = await ledger.page(JobQuery(workspace="default"))
+            finally:
+                await ledger.close()
+
+        assert {found.id for found in page.jobs} == {"known", "after"}
 
     async def test_only_one_leads_and_another_follows(self, postgres: Postgres) -> None:
         url = postgres.new_database()

@@ -6,9 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from graticule.errors import TooManyJobs
 from graticule.jobs.job import Job
-from graticule.jobs.ledger import Ledger
+from graticule.jobs.ledger import Ledger, Room
 from graticule.jobs.queue import Lane
 
 _RECENT_S = 1.0
@@ -34,23 +33,16 @@ class Admission:
     """The doors of the queue, for all workspaces."""
 
     ledger: Ledger
-    max_waiting: int = 0
-    """Jobs that may wait; 0: no limit."""
-    max_waiting_per_actor: int = 0
+    room: Room | None = None
+    """How many jobs may wait; None: as many as come."""
     _locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = field(default_factory=WeakValueDictionary)
     _lanes: dict[Lane, int] = field(default_factory=dict)
     _counted: float = float("-inf")
 
     async def check_room(self, workspace: str, actor: str) -> None:
-        """Raise TooManyJobs if no further job of an actor may wait."""
-        if not self.max_waiting and not self.max_waiting_per_actor:
-            return
-        lanes = await self.ledger.lanes()
-        if self.max_waiting and sum(lanes.values()) >= self.max_waiting:
-            raise TooManyJobs("the service", self.max_waiting)
-        own = sum(count for lane, count in lanes.items() if (lane.workspace, lane.actor) == (workspace, actor))
-        if self.max_waiting_per_actor and own >= self.max_waiting_per_actor:
-            raise TooManyJobs("you", self.max_waiting_per_actor)
+        """Raise TooManyJobs if no further job of an actor may wait, as far as can be seen before it is added."""
+        if self.room is not None:
+            self.room.check(await self.ledger.lanes(), workspace, actor)
 
     def recount(self) -> None:
         """Count what waits anew when a position is asked for next: it stands in another order."""

@@ -26,12 +26,13 @@ import msgspec
 
 from graticule.data.removal import remove_tree
 from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
+from graticule.jobs.clock import steady
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import not_started, scarcity, tail_of
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Hold, Holds
 from graticule.jobs.job import Attempt, Failure, Job, JobKey, Step
-from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News
+from graticule.jobs.ledger import AgentRecord, Claim, Ledger, News, Room
 from graticule.jobs.line import Line
 from graticule.jobs.queue import Lane, Load, QueueRules, Turns
 from graticule.jobs.results import ResultStore, has_files, kept_of
@@ -85,6 +86,8 @@ class AgentRules:
     backoff_s: float = 5.0
     """Pause before the third attempt, doubled for each later one; the second comes at once."""
     queue: QueueRules = field(default_factory=QueueRules)
+    room: Room | None = None
+    """How many jobs may wait; None: as many as come. With a limit nothing is taken ahead that might wait again."""
     kind: str = "serve"
     labels: frozenset[str] = frozenset()
     """What this machine has, for jobs that ask for it, e.g. ``gpu``."""
@@ -150,7 +153,9 @@ class Agent:
         self._reserved = 0
         self._ahead_from = 0.0
         self._reap_from = math.inf
-        """When, by `time.monotonic`, lost jobs may be looked for; never while the ledger is not reached."""
+        """When, by `steady`, lost jobs may be looked for; never while the ledger is not reached."""
+        self._ahead_us: int | None = None
+        """How far the ledger's clock was ahead of `steady` when this agent made itself known last."""
         self.lacking = ""
         """What this machine lacks that every job needs; empty: nothing."""
         self.scarce = ""
@@ -210,9 +215,10 @@ class Agent:
                 else:
                     self._begin(job)
                 return job, kept
-        if not self._ledger.shared and self._knows_all and not self._line.full:
+        room = self.rules.room  # where it is limited, only the ledger can say whether this one may wait at all
+        if room is None and not self._ledger.shared and self._knows_all and not self._line.full:
             self._line.push(job)
-        kept = self._ledger.add(job)
+        kept = self._ledger.add(job, room)
         self.wake()
         return job, kept
 
@@ -236,7 +242,7 @@ class Agent:
 
     def _take_on(self, job: Job) -> None:
         """Begin a job that is this agent's now, or have it begin when a short one ends; else give it back."""
-        if self._closing:
+        if self._closing or self._is_late(job):
             self._in_background(self._give_back(job, "", begun=False))
         elif self._executor.free > 0:
             self._begin(job)
@@ -246,6 +252,11 @@ class Agent:
             self._ahead_from = asyncio.get_running_loop().time() + _NOT_AHEAD_S
             self._in_background(self._give_back(job, "", begun=False))
 
+    def _is_late(self, job: Job) -> bool:
+        """Whether it took so long to hear of a claim that its lease might end before it is renewed or cut off."""
+        left = job.lease_end - self._ledger.clock()
+        return self._ledger.shared and left < self._lease * _CUT_OFF
+
     @property
     def _room(self) -> int:
         """How many jobs this agent may take on: to begin now, or when the short ones end that run.
@@ -253,7 +264,7 @@ class Agent:
         To have each of these wait in a shared ledger until it is claimed would take longer than they run.
         """
         ahead = 0
-        if self._ledger.shared and not self.rules.queue.limited:
+        if self._ledger.shared and not self.rules.queue.limited and self.rules.room is None:
             ahead = self._executor.room_ahead if asyncio.get_running_loop().time() >= self._ahead_from else 0
         return self._free + ahead
 
@@ -390,7 +401,8 @@ class Agent:
     def _claimed_some(self, future: asyncio.Future[list[Job]]) -> None:
         self._claiming = False
         if future.cancelled() or (error := future.exception()) is not None:
-            log.error("jobs cannot be claimed: %s", "cancelled" if future.cancelled() else error)
+            if future.cancelled() or not isinstance(error, LedgerUnavailable):
+                log.error("jobs cannot be claimed: %s", "cancelled" if future.cancelled() else error)
             asyncio.get_running_loop().call_later(_AGAIN_S, self.wake)
             return
         claimed = future.result()
@@ -420,7 +432,7 @@ class Agent:
 
     def _hand_ahead(self, job: Job) -> bool:
         """Hand the next waiting job to a job process that is about to be free; until it begins it is one that waits."""
-        if self._ledger.shared or self.rules.queue.limited:
+        if self._ledger.shared or self.rules.queue.limited or self.rules.room is not None:
             return False
         assignment = self._assignment(job)
         if assignment is None or not self._executor.start_ahead(assignment, self):
@@ -769,7 +781,7 @@ class Agent:
         written: dict[str, int] = {}
         elapsed = 0.0
         step = min(1.0, self.rules.lease_s / 8)
-        renewed = time.monotonic()
+        renewed = steady()
         while True:
             await asyncio.sleep(step)
             elapsed += step
@@ -778,20 +790,15 @@ class Agent:
                 elapsed = 0.0
                 self._look_around()
                 if self._ledger.shared:
-                    self._executor.watch(renewed + self.rules.lease_s * _CUT_OFF - time.monotonic())
+                    self._executor.watch(renewed + self.rules.lease_s * _CUT_OFF - steady())
             news = [job for job in self._running.values() if due or written.get(job.id) != job.updated]
             written = {job.id: job.updated for job in self._running.values()}
+            asked = steady()  # from here on the leases count that are written now, however late the answer comes
             if not self._running:
-                renewed = time.monotonic()
-            if news:
-                try:
-                    await self._renew(news, renewed)
-                except GraticuleError as error:
-                    log.warning("leases cannot be renewed: %s", error)
-                else:
-                    if due:
-                        renewed = time.monotonic()
-            if self._ledger.shared and time.monotonic() - renewed > self.rules.lease_s * _CUT_OFF:
+                renewed = asked
+            if news and await self._is_renewed(news, renewed) and due:
+                renewed = asked
+            if self._ledger.shared and steady() - renewed > self.rules.lease_s * _CUT_OFF:
                 self._cut_off()
 
     async def _tell_others(self) -> None:
@@ -809,12 +816,22 @@ class Agent:
             else:
                 told = now_known
 
+    async def _is_renewed(self, news: list[Job], renewed: float) -> bool:
+        """Renew leases; return whether that was possible."""
+        try:
+            await self._renew(news, renewed)
+        except GraticuleError as error:
+            if not isinstance(error, LedgerUnavailable):  # of that the ledger itself writes, and not each second
+                log.warning("leases cannot be renewed: %s", error)
+            return False
+        return True
+
     async def _renew(self, news: list[Job], renewed: float) -> None:
         """Write progress, and lengthen leases; let go of jobs that are not held any more."""
         lease_end = self._ledger.clock() + self._lease
         jobs = [msgspec.structs.replace(job, lease_end=lease_end) for job in news]
         if self._ledger.shared:
-            limit = self.rules.lease_s * _CUT_OFF - (time.monotonic() - renewed)
+            limit = self.rules.lease_s * _CUT_OFF - (steady() - renewed)
             try:
                 lost = await asyncio.wait_for(asyncio.ensure_future(self._ledger.renew(jobs)), max(0.05, limit))
             except TimeoutError:
@@ -856,26 +873,33 @@ class Agent:
     def _look_around(self) -> None:
         """Do what is done at every renewal, whether anything runs or not."""
         self.wake(look=self._ledger.shared)  # jobs that were to wait a while may begin
-        if self._ledger.shared and not self._closing:
-            self._in_background(self._report_and_reap())
+        if self._closing:
+            return
+        self._in_background(self._report_and_reap() if self._ledger.shared else self._ledger.set_clock())
 
     async def _report_and_reap(self) -> None:
         """Make this agent known, and look for the jobs of those that are lost.
 
         Leases also run out while nobody reaches the ledger. Whoever lives gets half a lease afterwards to renew them,
-        and to write the ends that came meanwhile.
+        and to write the ends that came meanwhile. When somebody has set the ledger's own clock, a whole one: those that
+        live have learnt of that, and renewed their leases by it, before any is thought to have ended.
         """
-        began = time.monotonic()
+        began = steady()
         try:
             await self.report()
-            answered = time.monotonic()
+            answered = steady()
             if self._reap_from == math.inf or answered - began > self.rules.lease_s / 4:
                 self._reap_from = answered + self.rules.lease_s / 2
+            ahead = self._ledger.clock() - int(answered * 1e6)
+            if self._ahead_us is not None and abs(ahead - self._ahead_us) > self._lease / 8:
+                self._reap_from = answered + self.rules.lease_s
+            self._ahead_us = ahead
             if answered < self._reap_from:
                 return
             touched = await self._ledger.reap(self._lost, before=self._ledger.clock())
         except GraticuleError as error:
-            log.warning("lost jobs cannot be looked for: %s", error)
+            if not isinstance(error, LedgerUnavailable):
+                log.warning("lost jobs cannot be looked for: %s", error)
             self._reap_from = math.inf
             return
         for job in touched:
@@ -978,7 +1002,7 @@ def given_back(job: Job, why: str, at: int, rules: AgentRules) -> Job:
     """Return a running job as it waits for its next attempt."""
     pause = rules.backoff_s * 2 ** (job.attempts - 2) if job.attempts > 1 else 0.0
     message = f"{why}; waiting again (attempt {job.attempts + 1} of {rules.max_attempts})"
-    attempt = Attempt(agent=job.agent, started=job.started, ended=at, why=why, token=job.token)
+    attempt = Attempt(agent=job.agent, started=job.started, ended=max(at, job.started), why=why, token=job.token)
     return job.moved_to(
         "accepted",
         at=at,

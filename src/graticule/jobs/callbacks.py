@@ -202,7 +202,7 @@ class Callbacks:
         if (trouble := self._troubles.get(receiver_of(notice.address))) is not None:
             trouble.until = 0  # whoever asks for it knows that the host is well again
         self._paused.pop(receiver_of(notice.address), None)
-        at = now()
+        at = self._ledger.clock()
         again = msgspec.structs.replace(notice, status="waiting", attempts=0, not_before=at, updated=at)
         await self._ledger.note(again)
         self._news.set()
@@ -223,7 +223,7 @@ class Callbacks:
 
     async def _send_due(self) -> float | None:
         """Send what is due as far as there are places; return the seconds until the next is, None if there is none."""
-        at = now()  # one moment for what is due and what is not yet: nothing falls between them
+        at = self._ledger.clock()  # one moment for what is due and what is not yet: nothing falls between them
         self._paused = {host: until for host, until in self._paused.items() if until > at}
         while (free := self._pace.at_once - len(self._sending)) > 0:
             # Those that are being sent are still due, so there must be room for them besides.
@@ -235,7 +235,7 @@ class Callbacks:
         moments = [*self._paused.values()]
         if (moment := await self._ledger.next_due(after=at)) is not None:
             moments.append(moment)
-        return max(0.0, (min(moments) - now()) / 1e6) if moments else None
+        return max(0.0, (min(moments) - self._ledger.clock()) / 1e6) if moments else None
 
     def _busy(self) -> set[str]:
         """Return the hosts to which no delivery may begin now."""
@@ -301,7 +301,7 @@ class Callbacks:
         without a request of its own: the last attempt is always made.
         """
         trouble = self._troubles.get(receiver_of(notice.address))
-        if trouble is None or trouble.until <= now() or notice.attempts >= len(self._pace.retries):
+        if trouble is None or trouble.until <= self._ledger.clock() or notice.attempts >= len(self._pace.retries):
             return None
         if trouble.failed > notice.updated:
             return self._after(notice, f"its host is in trouble: {trouble.failure}")
@@ -309,7 +309,7 @@ class Callbacks:
 
     def _after(self, notice: Notice, failure: str, *, final: bool = False) -> Notice:
         """Return a notice after an attempt; without a failure it was delivered."""
-        attempts, at = notice.attempts + 1, now()
+        attempts, at = notice.attempts + 1, self._ledger.clock()
         tried = msgspec.structs.replace(notice, attempts=attempts, updated=at, last_error=failure)
         if not failure:
             return msgspec.structs.replace(tried, status="delivered")
@@ -371,7 +371,7 @@ class Callbacks:
         address = job.subscribed("inProgress")
         assert address is not None
         trouble = self._troubles.get(receiver_of(address))
-        if trouble is not None and trouble.until > now():
+        if trouble is not None and trouble.until > self._ledger.clock():
             return
         try:
             # By its moment: processes count revisions each for itself, and another one may tell the next state.
@@ -410,7 +410,7 @@ class Callbacks:
         if host not in self._troubles and len(self._troubles) >= _HOSTS:
             self._troubles.clear()
         trouble = self._troubles.setdefault(host, _Trouble())
-        trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, now(), failure
+        trouble.failures, trouble.failed, trouble.failure = trouble.failures + 1, self._ledger.clock(), failure
         if trouble.failures >= self._pace.failures:
             trouble.until = trouble.failed + int(self._pace.rest * 1e6)
             self._paused[host] = trouble.failed + int(self._pace.gap * 1e6)

@@ -56,14 +56,18 @@ class Feed:
         self._ends.setdefault(key, []).append(future)
         return future
 
-    async def wait(self, end: asyncio.Future[Job], *, seconds: float) -> None:
-        """Wait until a future of `end_of` is done, so many seconds at most, and no longer than anybody may."""
+    async def wait(self, end: asyncio.Future[Job], kept: asyncio.Future[None], *, seconds: float) -> None:
+        """Wait until a future of `end_of` is done, so many seconds at most, and no longer than anybody may.
+
+        No longer either if the job turns out not to be `kept`: then there is none that could end.
+        """
         if end.done() or self.closed:
             return
         # A timer and a bare await: a third of the cost of asyncio.wait_for on the path of every execution.
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         timer = asyncio.get_running_loop().call_later(seconds, _be_over, over)
         end.add_done_callback(lambda _: _be_over(over))
+        kept.add_done_callback(lambda _: _be_over(over) if kept.cancelled() or kept.exception() is not None else None)
         self._waits.add(over)
         try:
             await over

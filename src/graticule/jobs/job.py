@@ -239,6 +239,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """
         if status not in NEXT[self.status]:
             raise IllegalTransition(self.status, status)
+        at = max(at, self.created, self.started)  # no clock of another machine may let it end before it began
         changes.update(status=status, updated=at, revision=self.revision + 1)
         if status in ("running", "successful"):  # what was said of the time before is over
             changes.setdefault("message", "")

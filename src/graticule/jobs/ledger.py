@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import msgspec
 
+from graticule.errors import TooManyJobs
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey, NoticeKind
 from graticule.jobs.queue import Lane, QueueRules, Turns
@@ -105,6 +106,24 @@ class Claim:
     rules: QueueRules = field(default_factory=QueueRules)
     turns: Turns = field(default_factory=Turns)
     """Who was served when; what is claimed is noted in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many jobs may wait."""
+
+    most: int = 0
+    """Of all; 0: no limit."""
+    most_per_actor: int = 0
+    """Of one actor in each workspace; 0: no limit."""
+
+    def check(self, lanes: Mapping[Lane, int], workspace: str, actor: str) -> None:
+        """Raise TooManyJobs if, of those that wait in some lanes, there may not be one more of an actor."""
+        if self.most and sum(lanes.values()) >= self.most:
+            raise TooManyJobs("the service", self.most)
+        own = sum(count for lane, count in lanes.items() if (lane.workspace, lane.actor) == (workspace, actor))
+        if self.most_per_actor and own >= self.most_per_actor:
+            raise TooManyJobs("you", self.most_per_actor)
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,15 +230,22 @@ class Ledger(Protocol):
         """Why something could not be kept in the last seconds; empty: nothing keeps it from that."""
 
     def clock(self) -> int:
-        """Return the moment, microseconds since 1970, by the one clock that leases go by."""
+        """Return the moment, microseconds since 1970, by the one clock that leases go by.
+
+        Nobody who sets the clock of this machine moves it while jobs wait or run.
+        """
+
+    async def set_clock(self) -> None:
+        """Follow this machine's clock after somebody has set it, if the ledger goes by it and nothing depends on it."""
 
     def listen(self, hear: Callable[[News], None]) -> None:
         """Have a function called on the event loop with what other processes change; the last one wins."""
 
-    def add(self, job: Job) -> Awaitable[None]:
+    def add(self, job: Job, room: Room | None = None) -> Awaitable[None]:
         """Keep a new job, whether it waits (``accepted``) or was handed over at once (``running``).
 
-        Raises DuplicateJob if its idempotency key was used before by the same actor for the same process.
+        Raises DuplicateJob if its idempotency key was used before by the same actor for the same process, and
+        TooManyJobs if there is no room for one more that waits, whoever adds others meanwhile.
         """
 
     def finish(self, job: Job) -> Awaitable[bool]:
@@ -252,8 +278,11 @@ class Ledger(Protocol):
             Those that are not held any more: they were dismissed, or given to somebody else.
         """
 
-    def move(self, key: JobKey, change: Callable[[Job], Job]) -> Awaitable[Job]:
-        """Change a job by a pure function, compare-and-set; raises NoSuchJob, or what the function raises."""
+    def move(self, key: JobKey, change: Callable[[Job], Job], room: Room | None = None) -> Awaitable[Job]:
+        """Change a job by a pure function, compare-and-set; raises NoSuchJob, or what the function raises.
+
+        One that was only created and waits from now on needs room as a new one does.
+        """
 
     def reap(self, change: Callable[[Job], Job], *, before: int | None) -> Awaitable[list[Job]]:
         """Change running jobs whose agents are lost by a pure function; return them as they are then.

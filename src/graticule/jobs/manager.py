@@ -17,6 +17,7 @@ from graticule.data.uploads import Uploads
 from graticule.errors import (
     DuplicateJob,
     Fault,
+    GraticuleError,
     IllegalTransition,
     InvalidInputs,
     JobChanged,
@@ -36,7 +37,7 @@ from graticule.errors import (
     SyncTimeout,
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
-from graticule.jobs.agent import Agent, now
+from graticule.jobs.agent import Agent
 from graticule.jobs.aside import aside
 from graticule.jobs.callbacks import Callbacks
 from graticule.jobs.elsewhere import Elsewhere
@@ -331,7 +332,7 @@ class JobManager:
             raise StorageUnavailable(lacking, "storage.min_free_mib")
 
     def _new(self, offer: Offer, request: ExecutionRequest) -> Job:
-        at, subscription, files = now(), request.subscription, request.files
+        at, subscription, files = self.engine.ledger.clock(), request.subscription, request.files
         return Job(
             id=_new_id(at),
             workspace=self.workspace,
@@ -435,12 +436,18 @@ class JobManager:
         await self.engine.admission.check_room(self.workspace, job.actor)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
-            "accepted", at=now(), version=offer.description.version, requires=offer.requires, sources=sources
+            "accepted",
+            at=self.engine.ledger.clock(),
+            version=offer.description.version,
+            requires=offer.requires,
+            sources=sources,
         )
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
         try:
-            moved = await self.engine.ledger.move(job.key, lambda found: wanted if _as_read(found, job) else found)
+            moved = await self.engine.ledger.move(
+                job.key, lambda found: wanted if _as_read(found, job) else found, self.engine.admission.room
+            )
         finally:
             if moved != wanted and end is not None:
                 self.engine.feed.forget(job.key, end)
@@ -467,9 +474,13 @@ class JobManager:
         """
         assert submission.end is not None
         end = submission.end
-        await self.engine.feed.wait(end, seconds=seconds)
+        await self.engine.feed.wait(end, asyncio.ensure_future(submission.kept), seconds=seconds)
         if not end.done():
-            await submission.kept  # before that, nobody else can read it
+            try:
+                await submission.kept  # before that, nobody else can read it
+            except GraticuleError:  # there is no job whose end could come
+                self.engine.feed.forget(submission.job.key, end)
+                raise
             try:
                 return await self.get(submission.job.id)
             except NoSuchJob:  # refused in this moment: its end is about to be told
@@ -532,7 +543,7 @@ class JobManager:
 
     def _own(self, query: JobQuery) -> JobQuery:
         actor = self.actor if self.private and not self.operates else None
-        return replace(query, workspace=self.workspace, actor=actor, now=now())
+        return replace(query, workspace=self.workspace, actor=actor, now=self.engine.ledger.clock())
 
     async def dismiss(self, job_id: str, *, read: Job | None = None) -> Job:
         """Stop a job that waits or runs, or remove one that has ended; return it as dismissed.
@@ -553,7 +564,7 @@ class JobManager:
 
     async def stop(self, key: JobKey, *, read: Job | None = None) -> Job:
         """Stop a job that waits or runs; raises IllegalTransition if it has ended by now, and leaves it as it is."""
-        engine, at = self.engine, now()
+        engine, at = self.engine, self.engine.ledger.clock()
 
         def dismissed(found: Job) -> Job:
             if read is not None and found.revision != read.revision:

@@ -31,7 +31,7 @@ from graticule.jobs.executors.local import LocalExecutor, LocalLimits
 from graticule.jobs.feed import Feed
 from graticule.jobs.holds import Holds
 from graticule.jobs.job import Job
-from graticule.jobs.ledger import Ledger
+from graticule.jobs.ledger import Ledger, Room
 from graticule.jobs.ledgers.sqlite import SqliteLedger
 from graticule.jobs.log import Logs
 from graticule.jobs.manager import Engine
@@ -129,11 +129,7 @@ async def build_parts(
             results=results,
             subscriptions=subscriptions,
             callbacks=callbacks,
-            admission=Admission(
-                ledger=ledger,
-                max_waiting=settings.jobs.max_waiting,
-                max_waiting_per_actor=settings.jobs.max_waiting_per_actor,
-            ),
+            admission=Admission(ledger=ledger, room=agent.rules.room),
         ),
         callbacks=callbacks,
         plugins=source,
@@ -236,7 +232,7 @@ async def _open_ledger(settings: Settings, *, leads: bool) -> Ledger:
     if settings.database.url.startswith("postgresql"):
         from graticule.jobs.ledgers.postgresql import PostgresqlLedger
 
-        return await PostgresqlLedger.open(settings.database.url, may_lead=leads)
+        return await PostgresqlLedger.open(settings.database.url, may_lead=leads, lease_s=settings.jobs.lease_s)
     if not leads:
         raise InvalidSetting(
             "database.url", "a worker needs a database that it shares with the servers: postgresql://…"
@@ -275,12 +271,14 @@ def _retention_rules(settings: Settings) -> RetentionRules:
 
 def _agent_rules(settings: Settings, kind: str) -> AgentRules:
     jobs = settings.jobs
+    room = Room(most=jobs.max_waiting, most_per_actor=jobs.max_waiting_per_actor)
     return AgentRules(
         lease_s=jobs.lease_s,
         grace_s=jobs.grace_s,
         max_attempts=jobs.max_attempts,
         kind=kind,
         labels=frozenset(jobs.labels),
+        room=room if room.most or room.most_per_actor else None,
         queue=QueueRules(
             most=jobs.max_running,
             per_process=jobs.max_per_process,

@@ -79,17 +79,26 @@ class Health:
 
 
 async def _reason(probe: Probe) -> str:
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            return await probe()
-    except TimeoutError:
+    asked = asyncio.ensure_future(probe())
+    done, _ = await asyncio.wait({asked}, timeout=_PATIENCE_S)
+    if not done:
+        # Nobody waits for its end: a driver that is cancelled may ask the other side to stop, and wait for that.
+        asked.add_done_callback(_drop)
+        asked.cancel()
         return f"no answer within {_PATIENCE_S:g} s"
+    try:
+        return asked.result()
     except OSError as error:
         return error.strerror or type(error).__name__  # not the whole text, which names paths
     except StorageUnavailable as error:
         return error.reason
     except GraticuleError as error:
         return str(error)
+
+
+def _drop(asked: asyncio.Future[str]) -> None:
+    if not asked.cancelled():
+        asked.exception()  # so that it is not said to have been overlooked
 
 
 def ledger_probe(ledger: Ledger) -> Probe:

@@ -216,6 +216,8 @@ class Parts:
     async def _obey(self) -> None:
         try:
             await self.obey()
+        except LedgerUnavailable:  # it says so itself
+            log.debug("what operators hold back is not known yet")
         except GraticuleError as error:
             log.warning("what operators hold back is not known yet: %s", error)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
-from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob, NotWaiting
+from graticule.errors import DuplicateJob, IllegalTransition, JobGone, NoSuchJob, NotWaiting, TooManyJobs
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Failure, Job, JobKey
-from graticule.jobs.ledger import AgentRecord, Claim, Cursor, JobQuery, Ledger, Notice, Profile
+from graticule.jobs.ledger import AgentRecord, Claim, Cursor, JobQuery, Ledger, Notice, Profile, Room
 from graticule.jobs.queue import QueueRules
 from graticule.ogc.jobs import JobStatus
 from graticule.ogc.processes import Subscriber
@@ -102,6 +103,38 @@ class LedgerContract:
 
         assert (claimed.status, claimed.agent, claimed.token, claimed.attempts) == ("running", "a", 1, 1)
         assert claimed.lease_end == NOON + LEASE
+
+    async def test_no_more_jobs_wait_than_there_is_room_for(self, ledger: Ledger) -> None:
+        room = Room(most=3)
+        await ledger.add(job("first"))
+
+        sent = [ledger.add(job(f"j{number}"), room) for number in range(5)]
+        kept = await asyncio.gather(*sent, return_exceptions=True)
+
+        assert [type(one) for one in kept] == [type(None)] * 2 + [TooManyJobs] * 3
+        assert sum((await ledger.lanes()).values()) == ledger.waiting == 3
+        await ledger.claim(claim("a"))
+        await ledger.add(job("next"), room)
+        await ledger.add(running("needs none"), room)
+
+    async def test_each_actor_has_room_of_its_own(self, ledger: Ledger) -> None:
+        room = Room(most_per_actor=1)
+        await ledger.add(job("a1", actor="ada"), room)
+
+        with pytest.raises(TooManyJobs):
+            await ledger.add(job("a2", actor="ada"), room)
+        await ledger.add(job("b1", actor="ben"), room)
+
+    async def test_a_created_job_that_is_started_needs_room(self, ledger: Ledger) -> None:
+        await ledger.add(job("waits"))
+        await ledger.add(job("created", status="created"))
+
+        with pytest.raises(TooManyJobs):
+            await ledger.move(
+                JobKey("default", "created"), lambda found: found.moved_to("accepted", at=NOON), Room(most=1)
+            )
+
+        assert (await ledger.get(JobKey("default", "created"))).status == "created"
 
     async def test_priority_goes_before_age(self, ledger: Ledger) -> None:
         await ledger.add(job("old"))

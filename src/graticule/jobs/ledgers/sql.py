@@ -21,10 +21,23 @@ from typing import Any, TypeVar
 import msgspec
 
 from graticule.data.post import receiver_of
-from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob
+from graticule.errors import DuplicateJob, GraticuleError, JobGone, LedgerUnavailable, NoSuchJob, TooManyJobs
 from graticule.jobs.holds import Hold
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Advance, AgentRecord, Claim, Cursor, Found, JobQuery, News, Notice, Page, Profile
+from graticule.jobs.ledger import (
+    Advance,
+    AgentRecord,
+    Claim,
+    Cursor,
+    Found,
+    JobQuery,
+    News,
+    Notice,
+    Page,
+    Profile,
+    Room,
+)
+from graticule.jobs.outage import Outage
 from graticule.jobs.queue import Head, Lane, Load, choose, lane_of, parse_lane
 
 Connection = Any
@@ -54,6 +67,7 @@ _MOVED_AWAY = (
     f" NULL) {SELECT} WHERE {_KEYED} AND process IN (SELECT process FROM keyed) AND idempotency_key=?"
 )
 """The job of a key wherever it went, by as many steps in the index as the actor has processes."""
+_WAITING = "SELECT lane, count(*) FROM jobs WHERE status='accepted' GROUP BY lane"
 _HEADS = "SELECT created, seq FROM jobs WHERE status='accepted' AND lane=? AND not_before<=? ORDER BY seq LIMIT ?"
 _LOAD = "SELECT workspace, actor, process, count(*) FROM jobs WHERE status='running' GROUP BY workspace, actor, process"
 _TAKE = (
@@ -95,18 +109,22 @@ _log = logging.getLogger("graticule.ledger")
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-class _Change:
+class Change:
     """One change that waits to be written."""
 
-    __slots__ = ("apply", "early", "error", "future", "job", "kind", "result")
+    __slots__ = ("apply", "early", "error", "future", "job", "kind", "result", "room")
 
-    def __init__(self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False) -> None:
+    def __init__(
+        self, future: asyncio.Future[Any], kind: str, what: Any, *, early: bool = False, room: Room | None = None
+    ) -> None:
         self.kind = kind
         """``add``, ``take``, ``finish`` or ``discard`` of one job; else ``claim`` or ``other``, a function."""
         self.job: Job = what
         self.apply: Callable[[Connection], Any] = what
         self.future = future
         self.early = early
+        self.room = room
+        """How many jobs may wait, where this may make one more do so."""
         self.result: Any = None
         self.error: Exception | None = None
 
@@ -122,11 +140,11 @@ class _Batch:
     def __init__(self, tell: Callable[[News], None] | None) -> None:
         self._tell = tell
         """Told what others must know; None: there are no others."""
-        self._adds: dict[str, list[_Change]] = {}
-        self._takes: list[_Change] = []
-        self._finishes: list[_Change] = []
+        self._adds: dict[str, list[Change]] = {}
+        self._takes: list[Change] = []
+        self._finishes: list[Change] = []
 
-    def fold(self, change: _Change) -> bool:
+    def fold(self, change: Change) -> bool:
         """Take a change in; False when it needs what came before it to be written first."""
         added = self._adds.get(change.job.id)
         if change.kind == "add":
@@ -173,7 +191,7 @@ def _parts(changes: list[Any]) -> Iterator[list[Any]]:
             start += size
 
 
-def _insert(db: Connection, added: list[list[_Change]]) -> None:
+def _insert(db: Connection, added: list[list[Change]]) -> None:
     """Insert jobs, each in the last state that its changes gave it; one that is there already spoils only itself."""
     sql = (
         f"INSERT INTO jobs ({', '.join(_STORED)}) VALUES {', '.join([_ROW] * len(added))}"
@@ -195,7 +213,7 @@ def _holds(db: Connection, job: Job) -> bool:
     return row is not None and _job(row) == job
 
 
-def _finish(db: Connection, ended: list[_Change]) -> None:
+def _finish(db: Connection, ended: list[Change]) -> None:
     """Write the ends of jobs whose token is still the newest."""
     sql = (
         "UPDATE jobs SET status=v.column3, finished=v.column4, updated=v.column5, progress=v.column6,"
@@ -215,6 +233,25 @@ def _finish(db: Connection, ended: list[_Change]) -> None:
             elif row is not None and row[0] == "dismissed":
                 # Dismissed meanwhile: what it had printed until then is kept all the same.
                 db.execute("UPDATE jobs SET log_bytes=? WHERE id=?", (job.log_bytes, job.id))
+
+
+def _lanes(db: Connection) -> Counter[Lane]:
+    """Return how many jobs wait in each lane."""
+    return Counter({parse_lane(name): count for name, count in db.execute(_WAITING, ()).fetchall()})
+
+
+def _makes_room(db: Connection, change: Change, waiting: Counter[Lane]) -> bool:
+    """Count a new job among those that wait; False if it may not be one of them, which is then its error."""
+    assert change.room is not None
+    job = change.job
+    try:
+        change.room.check(waiting, job.workspace, job.actor)
+    except TooManyJobs as error:
+        if not _holds(db, job):  # else it was written, only nobody learnt of it
+            change.error = error
+        return False
+    waiting[Lane.of(job)] += 1
+    return True
 
 
 def _renew(db: Connection, running: list[Job]) -> set[str]:
@@ -263,18 +300,22 @@ class SqlLedger(ABC):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[list[_Change] | None] = queue.SimpleQueue()
-        self._gathered: list[_Change] = []
+        self._queue: queue.SimpleQueue[list[Change] | None] = queue.SimpleQueue()
+        self._gathered: list[Change] = []
         self._waiting = 0
         self._hear: Callable[[News], None] | None = None
         self._news: list[News] = []
         self._failed = (float("-inf"), "")
+        self._unwritten = Outage(_log, "the ledger cannot be written")
         self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
 
     # --- what differs -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def clock(self) -> int: ...
+
+    @abstractmethod
+    async def set_clock(self) -> None: ...
 
     @abstractmethod
     def _write_group(self, apply: Callable[[Connection], None]) -> None:
@@ -285,7 +326,7 @@ class SqlLedger(ABC):
 
     @abstractmethod
     def _publish(self, news: list[News]) -> None:
-        """Tell other processes what has happened; called by the thread that writes, after a group."""
+        """Tell other processes what has happened, if anything; called by the thread that writes, after a group."""
 
     @abstractmethod
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -305,10 +346,18 @@ class SqlLedger(ABC):
     def listen(self, hear: Callable[[News], None]) -> None:
         self._hear = hear
 
-    def add(self, job: Job) -> asyncio.Future[None]:
-        if job.status == "accepted":
-            self._waiting += 1
-        return self._put("add", job)
+    def add(self, job: Job, room: Room | None = None) -> asyncio.Future[None]:
+        if job.status != "accepted":
+            return self._put("add", job)
+        self._waiting += 1
+        kept = self._put("add", job, room=room)
+        if room is not None:
+            kept.add_done_callback(self._added)
+        return kept
+
+    def _added(self, kept: asyncio.Future[None]) -> None:
+        if kept.cancelled() or kept.exception() is not None:
+            self._waiting -= 1
 
     def finish(self, job: Job) -> asyncio.Future[bool]:
         return self._put("finish", job)
@@ -344,10 +393,12 @@ class SqlLedger(ABC):
 
         return self._change(apply)
 
-    def move(self, key: JobKey, change: Callable[[Job], Job]) -> asyncio.Future[Job]:
+    def move(self, key: JobKey, change: Callable[[Job], Job], room: Room | None = None) -> asyncio.Future[Job]:
         def apply(db: Connection) -> tuple[Job, Job]:
             before = self._find_to_change(db, key)
             after = change(before)
+            if room is not None and after.status == "accepted" != before.status:
+                room.check(_lanes(db), after.workspace, after.actor)
             self._replace(db, before, after)
             return before, after
 
@@ -363,7 +414,7 @@ class SqlLedger(ABC):
             self._waiting += (after.status == "accepted") - (before.status == "accepted")
             moved.set_result(after)
 
-        self._change(apply).add_done_callback(done)
+        self._change(apply, room=room).add_done_callback(done)
         return moved
 
     def remove(self, key: JobKey) -> asyncio.Future[None]:
@@ -521,7 +572,7 @@ class SqlLedger(ABC):
         return [_job(row) for row in await self._read(sql, (workspace, before, *only, *without, limit))]
 
     async def lanes(self) -> dict[Lane, int]:
-        rows = await self._read("SELECT lane, count(*) FROM jobs WHERE status='accepted' GROUP BY lane", ())
+        rows = await self._read(_WAITING, ())
         return {parse_lane(name): count for name, count in rows}
 
     async def before_in_lane(self, job: Job) -> int:
@@ -565,9 +616,13 @@ class SqlLedger(ABC):
 
     # --- the writer -------------------------------------------------------------------------------------------------
 
-    def _begin_group(self, db: Connection, *, claims: bool) -> None:
-        """Do what must come first in a group of changes, some of which may be claims; here nothing need."""
-        del db, claims
+    def _begin_group(self, db: Connection, *, counts: bool) -> None:
+        """Do what must come first in a group of changes, some of which may count what waits or runs; here nothing."""
+        del db, counts
+
+    def _gave_up(self, group: list[Change]) -> None:
+        """Hear that a group could not be written; here, then nothing of it was."""
+        del group
 
     def _find_to_change(self, db: Connection, key: JobKey) -> Job:
         row = db.execute(f"{SELECT} WHERE id=? AND workspace=?{self._lock}", (key.id, key.workspace)).fetchone()
@@ -592,15 +647,20 @@ class SqlLedger(ABC):
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _put(self, kind: str, job: Job) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), kind, job))
+    def _put(self, kind: str, job: Job, *, room: Room | None = None) -> asyncio.Future[Any]:
+        return self._gather(Change(self._loop.create_future(), kind, job, room=room))
 
     def _change(
-        self, apply: Callable[[Connection], Any], *, kind: str = "other", early: bool = False
+        self,
+        apply: Callable[[Connection], Any],
+        *,
+        kind: str = "other",
+        early: bool = False,
+        room: Room | None = None,
     ) -> asyncio.Future[Any]:
-        return self._gather(_Change(self._loop.create_future(), kind, apply, early=early))
+        return self._gather(Change(self._loop.create_future(), kind, apply, early=early, room=room))
 
-    def _gather(self, change: _Change) -> asyncio.Future[Any]:
+    def _gather(self, change: Change) -> asyncio.Future[Any]:
         """Keep a change until the loop has done what is ready: the writer would take turns with it after each one."""
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
@@ -627,32 +687,43 @@ class SqlLedger(ABC):
             before = len(group)
             self._commit(group)
 
-    def _commit(self, group: list[_Change]) -> None:
+    def _commit(self, group: list[Change]) -> None:
         try:
             self._write_group(lambda db: self._apply_all(db, group))
         except LedgerUnavailable as error:  # disk full, database locked or gone: nothing of the group was written
-            _log.error("the ledger cannot be written: %s", error.reason)
+            self._unwritten.goes_on(error.__cause__ or error.reason)
             self._failed = (time.monotonic(), error.reason)
             self._news.clear()
+            self._gave_up(group)
             for change in group:
                 change.error = error
+        else:
+            self._unwritten.over()
         self._tell(_resolve, [change for change in group if not change.early or change.error])
-        if self._news:
-            news, self._news = self._news, []
-            self._publish(news)
+        news, self._news = self._news, []
+        self._publish(news)
 
-    def _apply_all(self, db: Connection, group: list[_Change]) -> None:
+    def _apply_all(self, db: Connection, group: list[Change]) -> None:
         self._news.clear()
-        self._begin_group(db, claims=any(change.kind == "claim" for change in group))
+        self._begin_group(db, counts=any(change.kind == "claim" or change.room is not None for change in group))
         batch = _Batch(self._news.append if self.shared else None)
+        waiting: Counter[Lane] | None = None
         for change in group:
             change.error = None
+            if change.kind != "add":
+                waiting = None  # it may have changed that
+            elif change.room is not None:
+                if waiting is None:
+                    batch.write(db)
+                    waiting = _lanes(db)
+                if not _makes_room(db, change, waiting):
+                    continue
             if change.kind in ("other", "claim") or not batch.fold(change):
                 batch.write(db)
                 self._apply(db, change)
         batch.write(db)
 
-    def _apply(self, db: Connection, change: _Change) -> None:
+    def _apply(self, db: Connection, change: Change) -> None:
         """Apply one change; one that is refused (no such job, wrong transition) spoils only itself."""
         try:
             if change.kind == "discard":
@@ -665,14 +736,14 @@ class SqlLedger(ABC):
         if change.early:
             self._tell(_resolve, [change])
 
-    def _tell(self, function: Callable[[list[_Change]], None], group: list[_Change]) -> None:
+    def _tell(self, function: Callable[[list[Change]], None], group: list[Change]) -> None:
         try:
             self._loop.call_soon_threadsafe(function, group)
         except RuntimeError:  # the loop is closed: nobody waits any more
             _log.debug("ledger.loop-closed")
 
 
-def _resolve(group: list[_Change]) -> None:
+def _resolve(group: list[Change]) -> None:
     for change in group:
         if change.future.done():
             continue
@@ -697,12 +768,13 @@ def _claim(db: Connection, claim: Claim, lock: str) -> list[Job]:
         return []
     order = {head.seq: number for number, head in enumerate(chosen)}
     sql = (
-        "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1, started=?, updated=?,"
-        " lease_end=?, message='', revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
+        "UPDATE jobs SET status='running', agent=?, token=token+1, attempts=attempts+1,"
+        " started=CASE WHEN created>? THEN created ELSE ? END, updated=?, lease_end=?, message='',"
+        " revision=revision+1 WHERE seq IN (SELECT seq FROM jobs WHERE status='accepted'"
         f" AND seq IN ({', '.join('?' * len(chosen))}){lock})"
         f" RETURNING seq, {', '.join(COLUMNS)}"
     )
-    rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
+    rows = db.execute(sql, (claim.agent, claim.at, claim.at, claim.at, claim.at + claim.lease, *order)).fetchall()
     return [_job(row[1:]) for row in sorted(rows, key=lambda row: order[row[0]])]
 
 

@@ -14,8 +14,16 @@ from typing import Any
 from graticule.db.database import prepare_sqlite, usable
 from graticule.db.sqlite import Connection, Error, IntegrityError, connect, open_database
 from graticule.errors import GraticuleError, LedgerUnavailable
+from graticule.jobs.clock import steady_us
 from graticule.jobs.ledger import News
 from graticule.jobs.ledgers.sql import SqlLedger
+
+_STEP_US = 500_000
+"""From this difference on, somebody has set the machine's clock."""
+_AT_WORK = (
+    "SELECT 1 FROM jobs WHERE status IN ('accepted', 'running')"
+    " UNION ALL SELECT 1 FROM outbox WHERE status='waiting' LIMIT 1"
+)
 
 
 class SqliteLedger(SqlLedger):
@@ -40,10 +48,17 @@ class SqliteLedger(SqlLedger):
             self._reader.execute("PRAGMA query_only=ON")
             waiting = self._reader.execute("SELECT count(*) FROM jobs WHERE status='accepted'").fetchone()
         self._waiting = int(waiting[0])
+        self._offset = _day_us() - steady_us()
         self._thread.start()
 
     def clock(self) -> int:
-        return time.time_ns() // 1000
+        return steady_us() + self._offset
+
+    async def set_clock(self) -> None:
+        """Follow the machine's clock after somebody has set it, once no job and no notice waits for a moment."""
+        offset = _day_us() - steady_us()
+        if abs(offset - self._offset) > _STEP_US and not await self._read(_AT_WORK, ()):
+            self._offset = offset
 
     async def close(self) -> None:
         """Write what has queued up and close the file."""
@@ -67,3 +82,8 @@ class SqliteLedger(SqlLedger):
     async def _read(self, sql: str, values: Sequence[Any]) -> list[Any]:
         rows: list[Any] = self._reader.execute(sql, values).fetchall()
         return rows
+
+
+def _day_us() -> int:
+    """Return the machine's time of day, which may be set while we work."""
+    return time.time_ns() // 1000
