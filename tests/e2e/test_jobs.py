@@ -290,7 +290,7 @@ def test_nothing_that_a_job_leaves_meets_the_next_one(serve: Any) -> None:
     with client(running) as http:
         found = [run(http, "litter", name=name).json() for name in ("a", "b")]
 
-    assert found == [[""], [""]]
+    assert found == [["tmp", ""], ["tmp", ""]]  # the folder for temporary files, which is empty each time
 
 
 def test_a_job_above_its_memory_limit_is_stopped_and_says_so(serve: Any) -> None:

@@ -93,7 +93,7 @@ def test_a_service_without_its_storage_is_alive_but_not_ready(serve: Serve) -> N
         assert ready.status_code == 503
         assert ready.json()["parts"]["storage"] == {
             "ok": False,
-            "reason": "the storage cannot be used (No such file or directory)",
+            "reason": "the storage cannot be used (its folder is not there: is its disk mounted?)",
         }
         assert ready.json()["parts"]["ledger"] == {"ok": True}
 

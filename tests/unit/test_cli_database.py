@@ -178,7 +178,9 @@ def test_a_backup_that_is_stopped_leaves_none_that_looks_whole(tmp_path: Path, n
     main(["db", "upgrade", "--home", str(home)])
     (home / "storage").mkdir()
     (home / "storage" / "large").write_text("42")
-    slow = "import shutil, time\nshutil.copyfile = lambda *_, **__: time.sleep(60)\n"
+    # What a shell starts in the background ignores Ctrl-C, and so do its children.
+    heeding = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    slow = f"{heeding}import shutil, time\nshutil.copyfile = lambda *_, **__: time.sleep(60)\n"
     call = f"{slow}from graticule.cli import main\nraise SystemExit(main())"
 
     with subprocess.Popen([sys.executable, "-c", call, "backup", str(copy), "--home", str(home)]) as backup:
