@@ -50,9 +50,12 @@ _PASSWORD = {"secret": True, "url": True}
 _SIGNING_SECRET = "^(whsec_)?([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"  # noqa: S105 - its form
 _PATH = {"path": True}
 
+_LONGEST_S = 1e9
+"""Seconds that any setting may say: thirty years, for infinity is no time that something could be over."""
+
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=_LONGEST_S)]
 PathText = Annotated[str, Meta(extra=_PATH)]
 PathTexts = Annotated[tuple[str, ...], Meta(extra=_PATH)]
 
@@ -88,10 +91,10 @@ class Server(Section, frozen=True, kw_only=True):
     description: str = "Geoprocessing over the web"
     """One sentence for the landing page."""
 
-    sync_limit_s: Annotated[float, Meta(gt=0)] = 60.0
+    sync_limit_s: Annotated[float, Meta(gt=0, le=_LONGEST_S)] = 60.0
     """Seconds that a synchronous execution may hold its connection; proxies in between often give up after 60."""
 
-    stall_limit_s: Annotated[float, Meta(gt=0)] = 30.0
+    stall_limit_s: Annotated[float, Meta(gt=0, le=_LONGEST_S)] = 30.0
     """Seconds that a request may stand still before it is complete; then it is answered 408 and its connection ends.
 
     Nobody holds a connection by sending nothing, while an upload over a slow line may take as long as it needs.
@@ -188,7 +191,7 @@ class Jobs(Section, frozen=True, kw_only=True):
     idle_s: Seconds = 60.0
     """Seconds that a job process waits for the next job of the same process before it ends and frees its memory."""
 
-    lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    lease_s: Annotated[float, Meta(ge=1, le=_LONGEST_S)] = 10.0
     """Seconds after which the jobs of an agent that is not heard of go to another; renewed four times as often."""
 
     grace_s: Seconds = 5.0
@@ -324,10 +327,10 @@ class Security(Section, frozen=True, kw_only=True):
     reference_max_mib: Positive = 2048
     """MiB that one referenced input may have; fetching stops there."""
 
-    reference_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    reference_timeout_s: Annotated[float, Meta(gt=0, le=_LONGEST_S)] = 60.0
     """Seconds without a byte after which fetching a reference is given up."""
 
-    reference_total_s: Annotated[float, Meta(gt=0)] = 900.0
+    reference_total_s: Annotated[float, Meta(gt=0, le=_LONGEST_S)] = 900.0
     """Seconds in all after which fetching a reference is given up, even if bytes still arrive."""
 
     secret_key: Annotated[str, Meta(extra=_SECRET, pattern="^(.{32,})?$")] = ""
@@ -363,7 +366,7 @@ class Notifications(Section, frozen=True, kw_only=True):
     retries_s: tuple[Seconds, ...] = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
     """Seconds before the second and each later attempt, give or take a quarter; then a notification is undelivered."""
 
-    timeout_s: Annotated[float, Meta(gt=0)] = 10.0
+    timeout_s: Annotated[float, Meta(gt=0, le=_LONGEST_S)] = 10.0
     """Seconds that a receiver may take to answer, looking up its name included."""
 
     progress_s: Seconds = 60.0

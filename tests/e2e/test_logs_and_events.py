@@ -148,6 +148,12 @@ def test_a_log_that_is_gone_is_not_called_empty(server: Server, http: httpx2.Cli
     job = send(http, "short", word="said")
     wait_for(http, job)
     (file,) = (server.home / "storage").rglob(f"{job}/*/process.log")
+    storage = server.home / "storage"
+    storage.rename(server.home / "unmounted")
+    away = http.get(f"/jobs/{job}/logs/process")
+    assert (away.status_code, away.json()["type"]) == (503, "urn:graticule:problem:storage-unavailable")
+    (server.home / "unmounted").rename(storage)
+    assert http.get(f"/jobs/{job}/logs/process").text == "said\n"
     file.unlink()
 
     for query in ("", "?f=json", "?offset=0"):

@@ -39,11 +39,6 @@ class Admission:
     _lanes: dict[Lane, int] = field(default_factory=dict)
     _counted: float = float("-inf")
 
-    async def check_room(self, workspace: str, actor: str) -> None:
-        """Raise TooManyJobs if no further job of an actor may wait, as far as can be seen before it is added."""
-        if self.room is not None:
-            self.room.check(await self.ledger.lanes(), workspace, actor)
-
     def recount(self) -> None:
         """Count what waits anew when a position is asked for next: it stands in another order."""
         self._counted = float("-inf")

@@ -16,6 +16,7 @@ import os
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +26,14 @@ from typing import Any
 import msgspec
 
 from graticule.data.removal import remove_tree
-from graticule.errors import GraticuleError, IllegalTransition, LedgerUnavailable, NotFound, StorageUnavailable
+from graticule.errors import (
+    GraticuleError,
+    IllegalTransition,
+    LedgerUnavailable,
+    NotFound,
+    StorageUnavailable,
+    TooManyJobs,
+)  # fmt: skip
 from graticule.jobs.clock import steady
 from graticule.jobs.executor import Assignment, Ending, Executor
 from graticule.jobs.failures import not_started, scarcity, tail_of
@@ -158,6 +166,8 @@ class Agent:
         """How far the ledger's clock was ahead of `steady` when this agent made itself known last."""
         self.lacking = ""
         """What this machine lacks that every job needs; empty: nothing."""
+        self.starting = 0
+        """Created jobs that are being started, which the ledger may count among those that wait before memory does."""
         self.scarce = ""
         """As `lacking`, of what may be there again at any time, as open files: it is tried again and again."""
         self._pace = 0.0
@@ -200,9 +210,14 @@ class Agent:
         -------
         tuple of Job and awaitable
             The job as it is now, and what is done when it is durable.
+
+        Raises
+        ------
+        TooManyJobs
+            If as many wait as may; where others take jobs too, what is returned says so.
         """
         if self._is_next_in_line(job):
-            if self._hand_ahead(job):
+            if self._may_wait(job) and self._hand_ahead(job):
                 self._turns.take(job, job.created)
                 return job, self._ledger.add(job)
             if self._room > 0:
@@ -215,9 +230,12 @@ class Agent:
                 else:
                     self._begin(job)
                 return job, kept
-        room = self.rules.room  # where it is limited, only the ledger can say whether this one may wait at all
-        if room is None and not self._ledger.shared and self._knows_all and not self._line.full:
+        room = self.rules.room
+        if not self._ledger.shared and self._knows_all and not self._line.full and not self.starting:
+            if room is not None:
+                room.check(self._waiting(), job.workspace, job.actor)
             self._line.push(job)
+            room = None
         kept = self._ledger.add(job, room)
         self.wake()
         return job, kept
@@ -277,6 +295,21 @@ class Agent:
     def _knows_all(self) -> bool:
         """Whether memory has every job that the ledger knows to wait."""
         return len(self._line) + len(self._ahead) == self._ledger.waiting
+
+    def _waiting(self) -> Counter[Lane]:
+        """Return how many jobs wait in each lane, as far as memory has them."""
+        return Counter(self._line.sizes()) + Counter(map(Lane.of, self._ahead.values()))
+
+    def _may_wait(self, job: Job) -> bool:
+        """Whether a job may be one of those that wait, as far as is known here."""
+        if self.rules.room is None:
+            return True
+        if not self._knows_all or self.starting:
+            return False
+        with contextlib.suppress(TooManyJobs):
+            self.rules.room.check(self._waiting(), job.workspace, job.actor)
+            return True
+        return False
 
     def forget(self, job_id: str) -> None:
         """Do not begin a waiting job unless the ledger says so: it is about to be dismissed, or to stand elsewhere."""
@@ -432,7 +465,7 @@ class Agent:
 
     def _hand_ahead(self, job: Job) -> bool:
         """Hand the next waiting job to a job process that is about to be free; until it begins it is one that waits."""
-        if self._ledger.shared or self.rules.queue.limited or self.rules.room is not None:
+        if self._ledger.shared or self.rules.queue.limited:
             return False
         assignment = self._assignment(job)
         if assignment is None or not self._executor.start_ahead(assignment, self):

@@ -30,6 +30,10 @@ class Line:
     def full(self) -> bool:
         return self._count >= _REMEMBERED or self._bytes >= _REMEMBERED_BYTES
 
+    def sizes(self) -> dict[Lane, int]:
+        """Return how many jobs wait in each lane."""
+        return {lane: len(jobs) for lane, jobs in self._lanes.items()}
+
     def push(self, job: Job, *, first: bool = False) -> None:
         lane = self._lanes.setdefault(Lane.of(job), deque())
         self._number += 1

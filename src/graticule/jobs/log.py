@@ -107,6 +107,8 @@ class Logs:
         ------
         ContentLost
             If it has printed something, and that is not there.
+        StorageUnavailable
+            If nobody can say.
         """
 
         async def look_again() -> StoredLog | None:
@@ -124,6 +126,7 @@ class Logs:
             if opened is not None:
                 opened.close()
         if _is_lost(job, step, token):
+            await look_again()  # what cannot be reached is not lost
             raise ContentLost(f"{step}.log")
         return None
 

@@ -35,6 +35,7 @@ from graticule.errors import (
     ShuttingDown,
     StorageUnavailable,
     SyncTimeout,
+    TooManyJobs,
 )  # fmt: skip
 from graticule.jobs.admission import Admission, Place
 from graticule.jobs.agent import Agent
@@ -204,6 +205,8 @@ class JobManager:
         InvalidInputs
             If anything in the request does not fit, as far as that can be seen without fetching or opening data;
             no job exists then.
+        TooManyJobs
+            If as many jobs wait as may.
         QueueHeld
             If an operator has none taken, or begun while a client waits for it.
         """
@@ -211,7 +214,12 @@ class JobManager:
         self._check_doors(process_id, prompt=request.prompt)
         job = self._new(offer, request)
         end = self.engine.feed.end_of(job.key) if request.sync else None
-        job, kept = self.engine.agent.admit(job)
+        try:
+            job, kept = self.engine.agent.admit(job)
+        except TooManyJobs:
+            if end is not None:
+                self.engine.feed.forget(job.key, end)
+            raise
         return Submission(job=job, offer=offer, kept=kept, end=end)
 
     async def submit_once(self, process_id: str, request: ExecutionRequest) -> Submission:
@@ -227,13 +235,11 @@ class JobManager:
             If an operator has none taken.
         """
         if not request.idempotency_key:
-            await self.engine.admission.check_room(self.workspace, self.actor)
             return await self.submit(process_id, request)
         offer = await self._check(process_id, request)
         taken: list[Submission] = []
 
         async def take() -> None:
-            await self.engine.admission.check_room(self.workspace, self.actor)
             taken.append(await self.submit(process_id, request))
             await taken[0].kept
 
@@ -433,7 +439,6 @@ class JobManager:
         request = await self.request(execute, job.request, base=job.base, subscription=subscription)
         offer = await self._check(job.process, request)
         self._check_doors(job.process, prompt=waits and not offer.description.allows_async)
-        await self.engine.admission.check_room(self.workspace, job.actor)
         sources = self._new(offer, request).sources
         wanted = job.moved_to(
             "accepted",
@@ -444,11 +449,13 @@ class JobManager:
         )
         end = self.engine.feed.end_of(job.key) if waits else None
         moved: Job | None = None
+        self.engine.agent.starting += 1
         try:
             moved = await self.engine.ledger.move(
                 job.key, lambda found: wanted if _as_read(found, job) else found, self.engine.admission.room
             )
         finally:
+            self.engine.agent.starting -= 1
             if moved != wanted and end is not None:
                 self.engine.feed.forget(job.key, end)
         if moved != wanted:

@@ -194,7 +194,7 @@ class ResultStore:
         token = job.token if token is None else token
         place = _place(job.key, token)
         known = self._logs.get(place)
-        if known is not None:
+        if known is not None and not anew:
             return known
         wanted = place, job.ended  # what was found before the end is not all
         began, listing = self._recent.get(wanted, (0.0, None))

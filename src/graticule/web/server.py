@@ -30,8 +30,9 @@ from graticule.web.routes import operations
 
 log = logging.getLogger("graticule")
 
-_ANSWER_S = 5
-"""Seconds that answers may take to be written when the time is over that running jobs have to end."""
+_ANSWER_S = 15
+"""Seconds that answers may take to be written when the time is over that running jobs have to end: so long as it takes
+to learn that a database does not answer, twice."""
 
 
 class _Server(uvicorn.Server):
