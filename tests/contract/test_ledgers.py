@@ -81,6 +81,18 @@ class TestPostgresqlLedger(LedgerContract):
         yield ledger
         await ledger.close()
 
+    async def test_a_job_that_comes_while_a_claim_is_on_its_way_is_known_to_wait(
+        self, ledger: PostgresqlLedger
+    ) -> None:  # fmt: skip
+        await asyncio.sleep(0.5)  # it has begun to listen, and looked for what it may have missed
+        assert await ledger.claim(claim()) == []
+        assert not ledger.waiting
+        claimed, kept = ledger.claim(claim(slots=2)), ledger.add(job("j1"))
+
+        assert await claimed == []
+        await kept
+        assert ledger.waiting
+
     async def test_what_one_adds_the_other_claims(self, postgres: Postgres) -> None:
         url = postgres.new_database()
         first, second = await PostgresqlLedger.open(url), await PostgresqlLedger.open(url)

@@ -32,7 +32,7 @@ from graticule.db.database import prepare_postgresql
 from graticule.errors import LedgerUnavailable
 from graticule.jobs.clock import steady, steady_us
 from graticule.jobs.job import Job, JobKey
-from graticule.jobs.ledger import Advance, Claim, News
+from graticule.jobs.ledger import Advance, Claim, News, Room
 from graticule.jobs.ledgers.sql import Change, SqlLedger
 from graticule.jobs.outage import Outage
 
@@ -234,6 +234,10 @@ class PostgresqlLedger(SqlLedger):
         """Do nothing: the database's clock is looked at whenever something is written."""
 
     # --- claiming ---------------------------------------------------------------------------------------------------
+
+    def add(self, job: Job, room: Room | None = None) -> asyncio.Future[None]:
+        self._heard += 1  # a claim that is on its way does not see this one
+        return super().add(job, room)
 
     def claim(self, claim: Claim) -> asyncio.Future[list[Job]]:
         self._heard_at_claim = self._heard
