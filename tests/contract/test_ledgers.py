@@ -228,6 +228,7 @@ class TestPostgresqlLedger(LedgerContract):
     async def _kill_and_start(self, ledger: PostgresqlLedger, postgres: Postgres) -> None:
         await ledger.add(job("before"))
         postgres.kill()
+        await asyncio.sleep(0.5)  # its children end when they notice
         try:
             with pytest.raises(LedgerUnavailable):
                 await ledger.add(job("meanwhile"))
